@@ -1,0 +1,1 @@
+//! Ringlane: a layer-4 load balancer for Linux.

@@ -1,0 +1,4 @@
+//! The command line of Ringlane.
+#![forbid(unsafe_code)]
+
+fn main() {}
