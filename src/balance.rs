@@ -1,0 +1,196 @@
+//! Choosing an endpoint: one policy per file, behind [`Balancer::pick`].
+//!
+//! What a choice depends on is split by who owns it. [`Candidates`] is part of the view: immutable,
+//! made by control, the same for all workers. [`Balancer`] is a worker's own: a position, nothing
+//! shared. The only shared word that a policy may read is an endpoint's count of open sessions.
+#![forbid(unsafe_code)]
+
+pub mod endpoint;
+pub mod least_conn;
+pub mod round_robin;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::bounds::TRIES_MAX;
+use crate::id::{EndpointId, WorkerIndex};
+use endpoint::Endpoint;
+use least_conn::LeastConn;
+use round_robin::{Cycle, RoundRobin};
+
+/// The policies that a cluster can be configured with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// Each in turn, as often as its weight says.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest open sessions for its weight.
+    LeastConn,
+}
+
+impl Policy {
+    /// Every policy, in the order of the documentation.
+    pub const ALL: [Self; 2] = [Self::RoundRobin, Self::LeastConn];
+
+    /// The policy's name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastConn => "least_conn",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Policy {
+    type Err = String;
+
+    /// Errors: the names that exist, and the one that was probably meant.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let plain = name.replace('-', "_").to_lowercase();
+        let meant = match plain.as_str() {
+            "rr" | "roundrobin" | "weighted_round_robin" => "round_robin",
+            "leastconn" | "least_connections" | "least_request" | "fill_holes" => "least_conn",
+            other => other,
+        };
+        if let Some(policy) = Self::ALL.into_iter().find(|policy| policy.name() == name) {
+            return Ok(policy);
+        }
+        let names = Self::ALL.map(Self::name).join(", ");
+        match Self::ALL.into_iter().find(|policy| policy.name() == meant) {
+            Some(policy) => Err(format!("unknown policy; did you mean `{policy}`? (one of {names})")),
+            None => Err(format!("unknown policy; it is one of {names}")),
+        }
+    }
+}
+
+/// A cluster's endpoint as a view holds it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// Its share relative to the others; 0 means that it is never picked.
+    pub weight: u32,
+}
+
+impl Member {
+    /// Whether it may be picked.
+    pub fn is_eligible(&self) -> bool {
+        self.weight > 0 && self.endpoint.address.is_some()
+    }
+}
+
+/// The members of a cluster and what the policies derive from them, made once per view.
+#[derive(Debug)]
+pub struct Candidates {
+    members: Vec<Member>,
+    /// The positions of those that may be picked.
+    eligible: Vec<u16>,
+    cycle: Cycle,
+}
+
+impl Candidates {
+    /// Derives what the policies need.
+    ///
+    /// Cost: O(M log M) with M the slots of the cycle; on control only.
+    pub fn new(members: Vec<Member>) -> Self {
+        let eligible = (0u16..)
+            .zip(&members)
+            .filter(|(_, member)| member.is_eligible())
+            .map(|(position, _)| position)
+            .collect();
+        let cycle = Cycle::new(&members);
+        Self { members, eligible, cycle }
+    }
+
+    /// All members, those included that may not be picked.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The number of members that may be picked.
+    pub fn eligible_count(&self) -> usize {
+        self.eligible.len()
+    }
+
+    fn member(&self, position: u16) -> &Member {
+        &self.members[usize::from(position)]
+    }
+
+    fn is_open_to(&self, position: u16, tried: &Tried) -> bool {
+        !tried.contains(self.member(position).endpoint.id)
+    }
+}
+
+/// The endpoints that a session has tried and that failed it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tried {
+    ids: [Option<EndpointId>; TRIES_MAX],
+}
+
+impl Tried {
+    /// Adds an endpoint. Beyond [`TRIES_MAX`] it is forgotten: no session is configured to try
+    /// more often.
+    pub fn add(&mut self, id: EndpointId) {
+        if let Some(place) = self.ids.iter_mut().find(|place| place.is_none()) {
+            *place = Some(id);
+        }
+    }
+
+    /// Whether nothing has been tried.
+    pub fn is_empty(&self) -> bool {
+        self.ids[0].is_none()
+    }
+
+    fn contains(&self, id: EndpointId) -> bool {
+        self.ids.iter().map_while(|place| *place).any(|tried| tried == id)
+    }
+}
+
+/// One worker's state of one cluster's policy.
+#[derive(Debug)]
+pub enum Balancer {
+    /// See [`RoundRobin`].
+    RoundRobin(RoundRobin),
+    /// See [`LeastConn`].
+    LeastConn(LeastConn),
+}
+
+impl Balancer {
+    /// Makes the state of a policy for one of `workers` workers.
+    pub fn new(policy: Policy, worker: WorkerIndex, workers: usize) -> Self {
+        match policy {
+            Policy::RoundRobin => Self::RoundRobin(RoundRobin::new(worker, workers)),
+            Policy::LeastConn => Self::LeastConn(LeastConn::new(worker)),
+        }
+    }
+
+    /// The policy that this is the state of.
+    pub fn policy(&self) -> Policy {
+        match self {
+            Self::RoundRobin(_) => Policy::RoundRobin,
+            Self::LeastConn(_) => Policy::LeastConn,
+        }
+    }
+
+    /// Chooses an endpoint among those that may be picked and were not tried; `None` if there is
+    /// none.
+    pub fn pick<'a>(
+        &mut self,
+        candidates: &'a Candidates,
+        tried: &Tried,
+        rng: &mut fastrand::Rng,
+    ) -> Option<&'a Arc<Endpoint>> {
+        let position = match self {
+            Self::RoundRobin(policy) => policy.pick(candidates, tried),
+            Self::LeastConn(policy) => policy.pick(candidates, tried, rng),
+        }?;
+        Some(&candidates.member(position).endpoint)
+    }
+}

@@ -1,0 +1,185 @@
+//! The seam between a worker and whatever carries its I/O: [`Driver`].
+//!
+//! The kernel's io_uring implements it in [`uring`](crate::ring::uring), a seeded simulation does
+//! in the tests. A worker is compiled for one driver; nothing is dispatched at run time.
+//!
+//! The contract, which both sides may rely on:
+//! - **Submitted** operations end in completions. At most one of a kind is in flight per slot. A
+//!   completion with `more` is not the last of its operation; every operation has a last one, also
+//!   after a cancel.
+//! - **Immediate** operations have happened when they return.
+//! - Nothing submitted is guaranteed to start before [`Driver::turn`].
+//! - A socket is closed only when none of its operations is in flight (terminate, join, close).
+//! - A driver takes the batch that it is given to send and releases its buffers itself.
+#![forbid(unsafe_code)]
+
+use crate::balance::endpoint::Address;
+use crate::buffers::{Batch, Buffers, Chunk};
+use crate::error::Errno;
+use crate::id::Slot;
+use crate::session::Transport;
+use crate::time::Instant;
+
+/// The kinds of submitted operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Operation {
+    /// Accept connections until told to stop; the slot is a listener's.
+    Accept = 1,
+    /// Connect a socket.
+    Connect,
+    /// Receive into the driver's buffers, as far as the credit goes.
+    Receive,
+    /// Send a batch, whole.
+    Send,
+    /// Wait for the connection to break.
+    Watch,
+    /// Wait for another thread's word.
+    Wake,
+}
+
+impl Operation {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Accept, Self::Connect, Self::Receive, Self::Send, Self::Watch, Self::Wake];
+}
+
+/// How long [`Driver::turn`] may wait for a completion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    No,
+    /// Until a point in time.
+    Until(Instant),
+    /// Until there is one.
+    Forever,
+}
+
+/// The end of an operation, or one of several results of it.
+#[derive(Debug)]
+pub struct Completion<S> {
+    /// The slot that the operation was started for.
+    pub slot: Slot,
+    /// What happened.
+    pub event: Event<S>,
+}
+
+/// What happened to an operation.
+#[derive(Debug)]
+pub enum Event<S> {
+    /// A connection was accepted, or accepting failed.
+    Accepted {
+        /// The connection, or why there is none.
+        result: Result<S, Errno>,
+        /// Whether accepting goes on.
+        more: bool,
+    },
+    /// The attempt to connect is over.
+    Connected(Result<(), Errno>),
+    /// Bytes came, or the receive is over, or both.
+    Received {
+        /// The bytes, `None` at the end of them.
+        chunk: Option<Chunk>,
+        /// What failed: ENOBUFS means that no buffer was free and that nothing is lost.
+        error: Option<Errno>,
+        /// Whether the socket was readable after this receive: tells a FIN from a reset.
+        nonempty: bool,
+        /// Whether the receive goes on.
+        more: bool,
+    },
+    /// The send is over; its buffers are released.
+    Sent {
+        /// How many bytes went. Fewer than given mean that the connection is broken.
+        bytes: u32,
+        /// What failed, if nothing went.
+        error: Option<Errno>,
+    },
+    /// The watched connection broke, or the watch is over.
+    Watched {
+        /// Whether the connection is reset.
+        reset: bool,
+        /// Whether the watch goes on.
+        more: bool,
+    },
+    /// Another thread has left something.
+    Woken {
+        /// Whether further words will be noticed.
+        more: bool,
+    },
+}
+
+/// What a worker needs of the world.
+pub trait Driver {
+    /// A socket: a listener's, a client's or an endpoint's.
+    type Socket;
+    /// The arena that receives go to.
+    type Buffers: Buffers;
+
+    /// The present time, read once a turn.
+    fn now(&self) -> Instant;
+
+    /// The arena.
+    fn buffers(&mut self) -> &mut Self::Buffers;
+
+    /// Makes free buffers ready to be received into, and says how many are.
+    fn replenish(&mut self) -> usize;
+
+    /// What kind of socket it is.
+    fn transport(&self, socket: &Self::Socket) -> Transport;
+
+    // Submitted operations.
+
+    /// Accepts connections on a listening socket until cancelled or out of something.
+    fn accept(&mut self, listener: &Self::Socket, slot: Slot);
+
+    /// Connects a socket made by [`open`](Self::open).
+    fn connect(&mut self, socket: &Self::Socket, slot: Slot, address: &Address);
+
+    /// Receives up to `credit` bytes, or less than one buffer more; may end earlier.
+    fn receive(&mut self, socket: &Self::Socket, slot: Slot, credit: u32);
+
+    /// Sends all of a batch.
+    fn send(&mut self, socket: &Self::Socket, slot: Slot, batch: Batch);
+
+    /// Reports when the connection is reset.
+    fn watch(&mut self, socket: &Self::Socket, slot: Slot);
+
+    /// Asks an operation to end early. It still completes, whatever it completes with.
+    fn cancel(&mut self, operation: Operation, slot: Slot);
+
+    // Immediate operations.
+
+    /// Makes a socket for connecting to `address`.
+    ///
+    /// Errors: the kernel's, mostly EMFILE and its kin.
+    fn open(&mut self, address: &Address) -> Result<Self::Socket, Errno>;
+
+    /// Accepts one connection that already waits.
+    ///
+    /// Errors: EAGAIN if none waits; otherwise the kernel's.
+    fn accept_waiting(&mut self, listener: &Self::Socket) -> Result<Self::Socket, Errno>;
+
+    /// Says that no more bytes will be sent. Failure needs no report: the connection is broken,
+    /// which its receive or the next send will say.
+    fn shutdown(&mut self, socket: &Self::Socket);
+
+    /// Resets the connection now. Its connects, receives and sends end by themselves; watches do
+    /// not.
+    fn reset(&mut self, socket: &Self::Socket);
+
+    /// The bytes handed to the kernel which the other side has not acknowledged.
+    fn unsent_bytes(&mut self, socket: &Self::Socket) -> u32;
+
+    /// Closes a socket on which no operation is in flight.
+    fn close(&mut self, socket: Self::Socket);
+
+    // The turn.
+
+    /// Starts what was submitted and waits for a completion.
+    ///
+    /// Errors: the kernel's, if the ring can no longer be used at all.
+    fn turn(&mut self, wait: Wait) -> Result<(), Errno>;
+
+    /// The next of the completions that the last turn brought.
+    fn poll_completion(&mut self) -> Option<Completion<Self::Socket>>;
+}

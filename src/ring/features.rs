@@ -1,0 +1,204 @@
+//! What this kernel's io_uring can do, found out by trying, and what is made of it.
+#![expect(unsafe_code, reason = "a trial receive")]
+
+use std::fmt;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use io_uring::{Probe, opcode};
+
+use crate::bounds::ARENA_BUFFERS_MIN;
+use crate::error::Errno;
+use crate::ring::arena::Arena;
+use crate::ring::queue::{self, Queue};
+use crate::ring::uring::receive_entry;
+
+/// When the kernel runs the work that completions need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskRun {
+    /// When the worker asks for completions (6.1): in one batch, at no other time.
+    Deferred,
+    /// At the next system call (5.19).
+    Cooperative,
+    /// At once, by interrupting the worker.
+    Interrupting,
+}
+
+/// What is used of the kernel's io_uring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// When completion work runs.
+    pub task_run: TaskRun,
+    /// A multishot receive that ends after a number of bytes (6.17). Without it a receive brings
+    /// one buffer and is started anew.
+    pub byte_budget: bool,
+    /// The ring's descriptor is registered with its thread (5.18).
+    pub registered_ring: bool,
+    /// Waiting counts as idle, not as waiting for a disk (6.15).
+    pub no_iowait: bool,
+}
+
+impl Features {
+    /// Finds out by trying, on a ring of its own that is gone afterwards.
+    ///
+    /// Errors: [`Unavailable`], with what to do about it.
+    pub fn probe() -> Result<Self, Unavailable> {
+        let steps = [TaskRun::Deferred, TaskRun::Cooperative, TaskRun::Interrupting];
+        let mut refusal = None;
+        for task_run in steps {
+            match queue::build(task_run) {
+                Ok(ring) => return Self::of(&ring, task_run),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        Err(Unavailable::of(Errno::from_io(&refusal.unwrap_or(io::ErrorKind::Other.into()))))
+    }
+
+    fn of(ring: &io_uring::IoUring, task_run: TaskRun) -> Result<Self, Unavailable> {
+        let mut probe = Probe::new();
+        let needed = [
+            opcode::AcceptMulti::CODE,
+            opcode::Connect::CODE,
+            opcode::Recv::CODE,
+            opcode::Send::CODE,
+            opcode::SendMsg::CODE,
+            opcode::PollAdd::CODE,
+            opcode::AsyncCancel::CODE,
+        ];
+        let probed = ring.submitter().register_probe(&mut probe);
+        if probed.is_err() || !needed.iter().all(|code| probe.is_supported(*code)) {
+            return Err(Unavailable::TooOld);
+        }
+        let registered_ring = ring.submitter().register_ring_fd().is_ok();
+        let mut features = Self {
+            task_run,
+            byte_budget: false,
+            registered_ring,
+            no_iowait: ring.params().is_feature_no_iowait(),
+        };
+        features.byte_budget = has_byte_budget(&features).map_err(Unavailable::of)?;
+        Ok(features)
+    }
+
+    /// One line per feature: what is used, what is not and why.
+    pub fn report(&self) -> Vec<String> {
+        let line = |used: bool, name: &str, otherwise: &str| {
+            if used { format!("{name}: used") } else { format!("{name}: not used, {otherwise}") }
+        };
+        vec![
+            match self.task_run {
+                TaskRun::Deferred => "completion work: deferred to the worker's own turn".into(),
+                TaskRun::Cooperative => {
+                    "completion work: at the next system call (deferring needs Linux 6.1)".into()
+                }
+                TaskRun::Interrupting => {
+                    "completion work: by interruption (deferring needs Linux 6.1)".to_string()
+                }
+            },
+            line(
+                self.byte_budget,
+                "multishot receive with a byte budget",
+                "it needs Linux 6.17; each receive brings one buffer",
+            ),
+            line(self.registered_ring, "registered ring descriptor", "it needs Linux 5.18"),
+            line(self.no_iowait, "waiting counted as idle", "it needs Linux 6.15"),
+            "direct descriptors, submission by a kernel thread, zero-copy send: not used, they \
+             bring nothing measurable to a relay"
+                .to_string(),
+        ]
+    }
+}
+
+/// Tries whether a multishot receive ends once its budget is spent: older kernels refuse the field.
+///
+/// Errors: those of making a ring and its buffers.
+fn has_byte_budget(features: &Features) -> Result<bool, Errno> {
+    const BUDGET: u32 = 50;
+    let attempt = || -> io::Result<bool> {
+        let mut arena = Arena::new(ARENA_BUFFERS_MIN)?;
+        let mut queue = Queue::new(features)?;
+        let (address, entries) = arena.ring_address();
+        // SAFETY: `arena` was declared first, so it is dropped after `queue`.
+        unsafe { queue.register_buffers(address, entries) }?;
+        arena.post();
+        let (receiver, mut sender) = UnixStream::pair()?;
+        sender.write_all(&[1; 2 * BUDGET as usize])?;
+        let entry = receive_entry(receiver.as_raw_fd(), Some(BUDGET)).user_data(1);
+        // SAFETY: the entry points to nothing; its socket lives to the end of this function.
+        unsafe { queue.push(&entry) };
+        queue
+            .enter(Some(Duration::from_secs(1)))
+            .map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
+        let mut batch = Vec::new();
+        queue.reap(&mut batch);
+        Ok(batch
+            .first()
+            .is_some_and(|raw| raw.result == BUDGET as i32 && !io_uring::cqueue::more(raw.flags)))
+    };
+    attempt().map_err(|error| Errno::from_io(&error))
+}
+
+/// Why io_uring cannot be used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// The sysctl `kernel.io_uring_disabled` has this value.
+    Sysctl(u8),
+    /// A seccomp filter refuses the system call.
+    Seccomp,
+    /// The kernel has no io_uring, or one that is older than Linux 6.1.
+    TooOld,
+    /// Something else is missing: memory, descriptors.
+    Other(Errno),
+}
+
+impl Unavailable {
+    fn of(errno: Errno) -> Self {
+        match errno.0 {
+            libc::EPERM | libc::ENOSYS | libc::EACCES => {
+                let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+                match disabled.as_deref().map(str::trim) {
+                    Ok("1") => Self::Sysctl(1),
+                    Ok("2") => Self::Sysctl(2),
+                    Ok(_) => Self::Seccomp,
+                    Err(_) if errno.0 == libc::ENOSYS && !is_filtered() => Self::TooOld,
+                    Err(_) => Self::Seccomp,
+                }
+            }
+            libc::EINVAL => Self::TooOld,
+            _ => Self::Other(errno),
+        }
+    }
+}
+
+/// Whether this process runs under a seccomp filter.
+fn is_filtered() -> bool {
+    std::fs::read_to_string("/proc/self/status")
+        .is_ok_and(|status| status.lines().any(|line| line == "Seccomp:\t2"))
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sysctl(1) => formatter.write_str(
+                "io_uring is reserved to one group: the sysctl kernel.io_uring_disabled is 1. Set it \
+                 to 0, or put Ringlane's group into kernel.io_uring_group.",
+            ),
+            Self::Sysctl(value) => write!(
+                formatter,
+                "io_uring is forbidden: the sysctl kernel.io_uring_disabled is {value}. Set it to \
+                 0: sysctl -w kernel.io_uring_disabled=0",
+            ),
+            Self::Seccomp => formatter.write_str(
+                "io_uring is forbidden by a seccomp profile (the container's or the service \
+                 manager's). Allow io_uring_setup, io_uring_enter and io_uring_register in it.",
+            ),
+            Self::TooOld => formatter
+                .write_str("this kernel's io_uring is missing or too old: Linux 6.1 or later is needed."),
+            Self::Other(errno) => write!(formatter, "io_uring cannot be used: {errno}"),
+        }
+    }
+}
+
+impl std::error::Error for Unavailable {}

@@ -1,0 +1,189 @@
+//! The submission and completion queues of one ring, and the one system call that drives them.
+//!
+//! The queue's entries point to memory that must stay where it is until the operation ends; that
+//! is [`uring`](super::uring)'s duty, which is why pushing is not safe.
+#![expect(unsafe_code, reason = "io_uring_enter(2)")]
+
+use std::collections::VecDeque;
+use std::io;
+use std::ptr::NonNull;
+
+use io_uring::squeue::Entry;
+use io_uring::types::{SubmitArgs, Timespec};
+use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter};
+
+use crate::bounds::{CQ_ENTRIES, SQ_ENTRIES};
+use crate::error::Errno;
+use crate::ring::features::{Features, TaskRun};
+use std::time::Duration;
+
+/// A completion as the kernel writes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raw {
+    pub(super) token: u64,
+    pub(super) result: i32,
+    pub(super) flags: u32,
+}
+
+/// The queues of one ring. They belong to the thread that made them.
+pub(super) struct Queue {
+    submitter: Submitter<'static>,
+    submissions: SubmissionQueue<'static>,
+    completions: CompletionQueue<'static>,
+    /// Entries for which the kernel would not make room; they go first in the next turn. At most
+    /// one per slot and kind of operation.
+    overflow: VecDeque<Entry>,
+    wait_flags: EnterFlags,
+    /// What the three above borrow from; declared after them, so freed after them.
+    _ring: RingMemory,
+}
+
+/// The ring itself, at an address that does not change.
+struct RingMemory(NonNull<IoUring>);
+
+impl Drop for RingMemory {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from `Box::into_raw` in `Queue::new`, and the borrows from it
+        // are fields of `Queue` that are dropped before this one.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl Queue {
+    /// Makes a ring with what the kernel offers.
+    ///
+    /// Errors: ENOMEM, EMFILE; EPERM and ENOSYS where io_uring is forbidden.
+    pub(super) fn new(features: &Features) -> io::Result<Self> {
+        let ring = build(features.task_run)?;
+        let ring = NonNull::from(Box::leak(Box::new(ring)));
+        // SAFETY: the box was leaked just now, nobody else refers to it, and `RingMemory` keeps it
+        // alive for as long as the borrows.
+        let borrowed: &'static mut IoUring = unsafe { &mut *ring.as_ptr() };
+        let ring = RingMemory(ring);
+        let (mut submitter, submissions, completions) = borrowed.split();
+        if features.registered_ring {
+            submitter.register_ring_fd()?;
+        }
+        let wait_flags = if features.no_iowait {
+            EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT
+        } else {
+            EnterFlags::GETEVENTS
+        };
+        Ok(Self {
+            submitter,
+            submissions,
+            completions,
+            overflow: VecDeque::new(),
+            wait_flags,
+            _ring: ring,
+        })
+    }
+
+    /// Tells the kernel where the ring of buffers is.
+    ///
+    /// Safety: the ring's memory must outlive this queue.
+    /// Errors: ENOMEM, EINVAL.
+    pub(super) unsafe fn register_buffers(&self, address: u64, entries: u16) -> io::Result<()> {
+        // SAFETY: as the caller says.
+        unsafe { self.submitter.register_buf_ring_with_flags(address, entries, BUFFER_GROUP, 0) }
+    }
+
+    /// Adds an operation, to be started with the next turn. When the queue is full, what is in it
+    /// is started now.
+    ///
+    /// Safety: what the entry points to must stay valid and in place until its last completion.
+    pub(super) unsafe fn push(&mut self, entry: &Entry) {
+        if self.submissions.is_full() {
+            self.submit_early();
+        }
+        // SAFETY: as the caller says.
+        if !self.overflow.is_empty() || unsafe { self.submissions.push(entry) }.is_err() {
+            self.overflow.push_back(entry.clone());
+        }
+    }
+
+    /// Starts what was added and waits for a completion: not at all for a zero time, for ever for
+    /// none. Errors that pass by themselves (a signal, a time-out, a full completion queue) are
+    /// none.
+    ///
+    /// Cost: the one system call of a turn.
+    pub(super) fn enter(&mut self, wait: Option<Duration>) -> Result<(), Errno> {
+        self.submissions.sync();
+        let mut waiting = wait != Some(Duration::ZERO);
+        while let Some(entry) = self.overflow.front() {
+            // SAFETY: whoever pushed the entry upholds what `push` asks for.
+            if unsafe { self.submissions.push(entry) }.is_err() {
+                waiting = false;
+                break;
+            }
+            self.overflow.pop_front();
+        }
+        self.submissions.sync();
+        let submit = self.submissions.len() as u32;
+        let result = match wait {
+            Some(time) if waiting => {
+                let timespec = Timespec::from(time);
+                let args = SubmitArgs::new().timespec(&timespec);
+                let flags = self.wait_flags | EnterFlags::EXT_ARG;
+                // SAFETY: the argument is what EXT_ARG says it is and lives during the call.
+                unsafe { self.submitter.enter(submit, 1, flags.bits(), Some(&args)) }
+            }
+            _ => {
+                let wanted = u32::from(waiting);
+                // SAFETY: no argument.
+                unsafe {
+                    self.submitter.enter::<libc::sigset_t>(
+                        submit,
+                        wanted,
+                        self.wait_flags.bits(),
+                        None,
+                    )
+                }
+            }
+        };
+        self.submissions.sync();
+        match result.map_err(|error| Errno::from_io(&error)) {
+            Ok(_) => Ok(()),
+            Err(Errno(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN)) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Moves the completions that are there to `batch`, which has room for all of the queue.
+    pub(super) fn reap(&mut self, batch: &mut Vec<Raw>) {
+        self.completions.sync();
+        for entry in &mut self.completions {
+            batch.push(Raw {
+                token: entry.user_data(),
+                result: entry.result(),
+                flags: entry.flags(),
+            });
+        }
+        self.completions.sync();
+    }
+
+    fn submit_early(&mut self) {
+        self.submissions.sync();
+        let submit = self.submissions.len() as u32;
+        // SAFETY: no argument. Whether it worked shows in the room that there is afterwards.
+        let _entered = unsafe { self.submitter.enter::<libc::sigset_t>(submit, 0, 0, None) };
+        self.submissions.sync();
+    }
+}
+
+/// The group that all buffers are in.
+pub(super) const BUFFER_GROUP: u16 = 0;
+
+/// Makes a ring in the given manner.
+///
+/// Errors: EINVAL where the kernel does not know it.
+pub(super) fn build(task_run: TaskRun) -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder.setup_clamp().setup_submit_all().setup_cqsize(CQ_ENTRIES);
+    match task_run {
+        TaskRun::Deferred => builder.setup_single_issuer().setup_defer_taskrun(),
+        TaskRun::Cooperative => builder.setup_coop_taskrun(),
+        TaskRun::Interrupting => &mut builder,
+    };
+    builder.build(SQ_ENTRIES)
+}

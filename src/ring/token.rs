@@ -1,0 +1,54 @@
+//! How a completion finds its way home: the 64 bits that the kernel carries for an operation.
+//!
+//! ```text
+//!   63      56 55                 32 31                          0
+//!  +----------+---------------------+-----------------------------+
+//!  | operation|     generation      |        place of the slot    |
+//!  +----------+---------------------+-----------------------------+
+//! ```
+//! Never a pointer: what comes back is looked up, and a stranger's number finds nothing.
+#![forbid(unsafe_code)]
+
+use crate::id::{Generation, Slot};
+use crate::ring::driver::Operation;
+
+/// Marks completions that nobody waits for: the cancels' own.
+pub const IGNORED: u64 = 0;
+
+/// Packs an operation of a slot.
+pub fn pack(operation: Operation, slot: Slot) -> u64 {
+    u64::from(operation as u8) << 56
+        | u64::from(slot.generation.bits()) << 32
+        | u64::from(slot.index)
+}
+
+/// Unpacks what [`pack`] packed; `None` for any other number.
+pub fn unpack(token: u64) -> Option<(Operation, Slot)> {
+    let operation = (token >> 56) as u8;
+    let operation = Operation::ALL.into_iter().find(|known| *known as u8 == operation)?;
+    let slot = Slot { index: token as u32, generation: Generation::from_bits((token >> 32) as u32) };
+    Some((operation, slot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_comes_back() {
+        for operation in Operation::ALL {
+            for index in [0, 1, u32::MAX] {
+                for bits in [0, 1, 0xff_ffff] {
+                    let slot = Slot { index, generation: Generation::from_bits(bits) };
+                    assert_eq!(unpack(pack(operation, slot)), Some((operation, slot)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn strangers_are_not_taken_in() {
+        assert_eq!(unpack(IGNORED), None);
+        assert_eq!(unpack(u64::MAX), None);
+    }
+}

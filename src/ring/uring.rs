@@ -1,0 +1,447 @@
+//! [`Driver`] over the kernel's io_uring.
+//!
+//! Owns the ring, the arena and whatever an operation in flight points to (records). A record is
+//! taken when an operation with memory of its own starts (a connect's address, a send's batch) and
+//! comes back with its last completion; records are reused, so none is allocated once there were
+//! as many as are needed at a time.
+//!
+//! Memory: 8 bytes per slot, 400 bytes per connect or send in flight, the arena, the queues.
+#![expect(unsafe_code, reason = "operations point to memory")]
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::num::NonZeroU16;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use io_uring::squeue::Entry;
+use io_uring::types::{CancelBuilder, Fd};
+use io_uring::{cqueue, opcode};
+use socket2::SockAddr;
+
+use crate::balance::endpoint::Address;
+use crate::bounds::{BUFFER_BYTES, CQ_ENTRIES, GATHER_CHUNKS, JOIN_TIME};
+use crate::buffers::{Batch, Buffers};
+use crate::error::Errno;
+use crate::id::{Generation, Slot};
+use crate::ring::arena::Arena;
+use crate::ring::driver::{Completion, Driver, Event, Operation, Wait};
+use crate::ring::features::Features;
+use crate::ring::queue::{BUFFER_GROUP, Queue, Raw};
+use crate::ring::token;
+use crate::session::Transport;
+use crate::sys;
+use crate::time::Instant;
+
+/// A socket of the kernel.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    transport: Transport,
+}
+
+impl Socket {
+    /// Takes over a listening or connected TCP socket.
+    pub fn tcp(fd: OwnedFd) -> Self {
+        Self { fd, transport: Transport::Tcp }
+    }
+
+    fn raw(&self) -> Fd {
+        Fd(self.fd.as_raw_fd())
+    }
+}
+
+/// One worker's ring with its buffers.
+pub struct Uring {
+    queue: ManuallyDrop<Queue>,
+    arena: ManuallyDrop<Arena>,
+    /// By slot: what the connect or the send in flight points to.
+    records: ManuallyDrop<Vec<Option<Box<Record>>>>,
+    spare: Vec<Box<Record>>,
+    batch: Vec<Raw>,
+    next: usize,
+    in_flight: usize,
+    byte_budget: bool,
+    now: Instant,
+    wake: OwnedFd,
+    /// Nothing is started any more.
+    joining: bool,
+}
+
+/// What one operation in flight points to. It does not move until the operation ends.
+struct Record {
+    address: SockAddr,
+    batch: Batch,
+    iovecs: [libc::iovec; GATHER_CHUNKS],
+    header: libc::msghdr,
+}
+
+impl Uring {
+    /// Makes a ring that belongs to the calling thread, with `buffers` buffers, and watches `wake`
+    /// (an eventfd).
+    ///
+    /// Errors: ENOMEM, EMFILE and others of io_uring_setup(2) and io_uring_register(2).
+    pub fn new(features: &Features, buffers: usize, wake: OwnedFd) -> io::Result<Self> {
+        let arena = Arena::new(buffers)?;
+        let queue = Queue::new(features)?;
+        let (address, entries) = arena.ring_address();
+        // SAFETY: `drop` frees the arena after the queue, or never.
+        unsafe { queue.register_buffers(address, entries) }?;
+        let mut uring = Self {
+            queue: ManuallyDrop::new(queue),
+            arena: ManuallyDrop::new(arena),
+            records: ManuallyDrop::new(Vec::new()),
+            spare: Vec::new(),
+            batch: Vec::with_capacity(CQ_ENTRIES as usize),
+            next: 0,
+            in_flight: 0,
+            byte_budget: features.byte_budget,
+            now: sys::clock::now(),
+            wake,
+            joining: false,
+        };
+        uring.arena.post();
+        uring.watch_wake();
+        Ok(uring)
+    }
+
+    /// Whether no chunk is held by anybody.
+    pub fn is_arena_unheld(&self) -> bool {
+        self.arena.is_unheld()
+    }
+
+    fn watch_wake(&mut self) {
+        let entry = opcode::PollAdd::new(Fd(self.wake.as_raw_fd()), libc::POLLIN as u32).multi(true);
+        let slot = Slot { index: 0, generation: Generation::default() };
+        self.start(entry.build(), Operation::Wake, slot);
+    }
+
+    fn start(&mut self, entry: Entry, operation: Operation, slot: Slot) {
+        let entry = entry.user_data(token::pack(operation, slot));
+        self.in_flight += 1;
+        // SAFETY: entries point to a record of this slot, which stays until the last completion,
+        // or to the arena's buffers, which are freed after the queue, or to nothing. Their sockets
+        // are closed only after the last completion (the contract of `Driver`).
+        unsafe { self.queue.push(&entry) };
+    }
+
+    fn take_record(&mut self) -> Box<Record> {
+        self.spare.pop().unwrap_or_else(|| Box::new(Record::default()))
+    }
+
+    /// Ties a record to its slot for as long as the operation is in flight.
+    fn keep_record(&mut self, slot: Slot, record: Box<Record>) {
+        let index = slot.index as usize;
+        if index >= self.records.len() {
+            self.records.resize_with(index + 1, || None);
+        }
+        assert!(self.records[index].is_none(), "two operations with memory in flight on one slot");
+        self.records[index] = Some(record);
+    }
+
+    /// The operation of this slot has ended: releases what it sent.
+    fn return_record(&mut self, slot: Slot) {
+        let record = self.records.get_mut(slot.index as usize).and_then(Option::take);
+        if let Some(mut record) = record {
+            for chunk in std::mem::take(&mut record.batch).into_chunks() {
+                self.arena.release(chunk);
+            }
+            self.spare.push(record);
+        }
+    }
+
+    fn decode(&mut self, raw: Raw) -> Option<Completion<Socket>> {
+        let (operation, slot) = token::unpack(raw.token)?;
+        let more = cqueue::more(raw.flags);
+        if !more {
+            self.in_flight = self.in_flight.saturating_sub(1);
+        }
+        let result = match u32::try_from(raw.result) {
+            Ok(result) => Ok(result),
+            Err(_) => Err(Errno(-raw.result)),
+        };
+        let event = match operation {
+            Operation::Accept => Event::Accepted {
+                // SAFETY: the kernel has just made this descriptor for us.
+                result: result.map(|fd| Socket::tcp(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })),
+                more,
+            },
+            Operation::Connect => {
+                self.return_record(slot);
+                Event::Connected(result.map(drop))
+            }
+            Operation::Receive => self.decode_receive(result, raw.flags, more),
+            Operation::Send => {
+                self.return_record(slot);
+                Event::Sent { bytes: result.unwrap_or(0), error: result.err() }
+            }
+            Operation::Watch => Event::Watched {
+                reset: result.is_ok_and(|mask| mask & libc::POLLERR as u32 != 0),
+                more,
+            },
+            Operation::Wake => {
+                if !more && !self.joining {
+                    self.watch_wake();
+                }
+                Event::Woken { more: true }
+            }
+        };
+        Some(Completion { slot, event })
+    }
+
+    fn decode_receive(&mut self, result: Result<u32, Errno>, flags: u32, more: bool) -> Event<Socket> {
+        let filled = cqueue::buffer_select(flags).map(|buffer| {
+            let bytes = u16::try_from(result.unwrap_or(0)).unwrap_or(u16::MAX);
+            (NonZeroU16::new(bytes).is_some(), {
+                self.arena.take_filled(buffer, NonZeroU16::new(bytes).unwrap_or(NonZeroU16::MIN))
+            })
+        });
+        let chunk = match filled {
+            Some((true, chunk)) => Some(chunk),
+            Some((false, unused)) => {
+                self.arena.release(unused);
+                None
+            }
+            None => None,
+        };
+        if result == Err(Errno(libc::ENOBUFS)) {
+            self.arena.note_shortage();
+        }
+        Event::Received { chunk, error: result.err(), nonempty: cqueue::sock_nonempty(flags), more }
+    }
+
+    /// Ends what is still in flight; `false` if the kernel does not let go of it in time.
+    fn join(&mut self) -> bool {
+        let deadline = sys::clock::now() + JOIN_TIME;
+        self.joining = true;
+        let cancel = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+        // SAFETY: the entry points to nothing.
+        unsafe { self.queue.push(&cancel.user_data(token::IGNORED)) };
+        loop {
+            while self.poll_completion().is_some() {}
+            if self.in_flight == 0 {
+                return true;
+            }
+            let now = sys::clock::now();
+            if now >= deadline || self.turn(Wait::Until(now + JOIN_TIME / 100)).is_err() {
+                return false;
+            }
+        }
+    }
+}
+
+impl Driver for Uring {
+    type Socket = Socket;
+    type Buffers = Arena;
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn buffers(&mut self) -> &mut Arena {
+        &mut self.arena
+    }
+
+    fn replenish(&mut self) -> usize {
+        self.arena.post();
+        self.arena.posted_count()
+    }
+
+    fn transport(&self, socket: &Socket) -> Transport {
+        socket.transport
+    }
+
+    fn accept(&mut self, listener: &Socket, slot: Slot) {
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        let entry = opcode::AcceptMulti::new(listener.raw()).flags(flags).build();
+        self.start(entry, Operation::Accept, slot);
+    }
+
+    fn connect(&mut self, socket: &Socket, slot: Slot, address: &Address) {
+        let mut record = self.take_record();
+        // A path that is too long for a socket was refused with the configuration.
+        record.address = match address {
+            Address::Tcp(addr) => SockAddr::from(*addr),
+            Address::Unix(path) => SockAddr::unix(path).unwrap_or_else(|_| unspecified()),
+        };
+        let entry = opcode::Connect::new(
+            socket.raw(),
+            record.address.as_ptr().cast(),
+            record.address.len(),
+        );
+        self.keep_record(slot, record);
+        self.start(entry.build(), Operation::Connect, slot);
+    }
+
+    fn receive(&mut self, socket: &Socket, slot: Slot, credit: u32) {
+        // A multishot receive on a Unix socket can lose its end on some kernels since 6.17.
+        let budget = (self.byte_budget && socket.transport == Transport::Tcp).then_some(credit);
+        self.start(receive_entry(socket.fd.as_raw_fd(), budget), Operation::Receive, slot);
+    }
+
+    fn send(&mut self, socket: &Socket, slot: Slot, batch: Batch) {
+        let mut record = self.take_record();
+        record.batch = batch;
+        let entry = record.send_entry(socket.raw(), &self.arena);
+        self.keep_record(slot, record);
+        self.start(entry, Operation::Send, slot);
+    }
+
+    fn watch(&mut self, socket: &Socket, slot: Slot) {
+        // No event is asked for: errors and hang-ups are always reported.
+        let entry = opcode::PollAdd::new(socket.raw(), 0).multi(true).build();
+        self.start(entry, Operation::Watch, slot);
+    }
+
+    fn cancel(&mut self, operation: Operation, slot: Slot) {
+        let entry = opcode::AsyncCancel::new(token::pack(operation, slot)).build();
+        // SAFETY: the entry points to nothing.
+        unsafe { self.queue.push(&entry.user_data(token::IGNORED)) };
+    }
+
+    fn open(&mut self, address: &Address) -> Result<Socket, Errno> {
+        let fd = sys::socket::open(address).map_err(|error| Errno::from_io(&error))?;
+        Ok(Socket { fd, transport: address.transport() })
+    }
+
+    fn accept_waiting(&mut self, listener: &Socket) -> Result<Socket, Errno> {
+        let accepted = sys::socket::accept_waiting(listener.fd.as_fd());
+        accepted.map(Socket::tcp).map_err(|error| Errno::from_io(&error))
+    }
+
+    fn shutdown(&mut self, socket: &Socket) {
+        // ENOTCONN: the connection broke; its receive says so too.
+        let _broken = sys::socket::shutdown_write(socket.fd.as_fd());
+    }
+
+    fn reset(&mut self, socket: &Socket) {
+        sys::socket::reset(socket.fd.as_fd());
+    }
+
+    fn unsent_bytes(&mut self, socket: &Socket) -> u32 {
+        sys::socket::unsent_bytes(socket.fd.as_fd())
+    }
+
+    fn close(&mut self, socket: Socket) {
+        drop(socket);
+    }
+
+    fn turn(&mut self, wait: Wait) -> Result<(), Errno> {
+        self.arena.post();
+        let wait = match wait {
+            Wait::No => Some(std::time::Duration::ZERO),
+            Wait::Until(deadline) => Some(deadline.saturating_since(self.now)),
+            Wait::Forever => None,
+        };
+        // What the last turn brought has been taken by now; nothing may be lost if it has not.
+        self.batch.drain(..self.next);
+        self.next = 0;
+        let result = self.queue.enter(wait);
+        self.now = sys::clock::now();
+        self.queue.reap(&mut self.batch);
+        result
+    }
+
+    fn poll_completion(&mut self) -> Option<Completion<Socket>> {
+        while let Some(raw) = self.batch.get(self.next).copied() {
+            self.next += 1;
+            if let Some(completion) = self.decode(raw) {
+                return Some(completion);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        if !self.join() {
+            // The kernel may still write to the arena and read the records: let them be.
+            tracing::error!(operations = self.in_flight, "the kernel keeps operations in flight");
+            return;
+        }
+        // SAFETY: dropped once, here; nothing refers to it.
+        unsafe { ManuallyDrop::drop(&mut self.queue) };
+        // SAFETY: as above; no operation is in flight that could refer to a record.
+        unsafe { ManuallyDrop::drop(&mut self.records) };
+        // SAFETY: as above; the queue, and with it the registration of the buffers, is gone.
+        unsafe { ManuallyDrop::drop(&mut self.arena) };
+    }
+}
+
+impl Record {
+    /// Describes the record's batch to the kernel: one chunk as it is, several gathered.
+    ///
+    /// MSG_WAITALL makes the kernel go on until all is sent, so a short count means that the
+    /// connection is broken.
+    fn send_entry(&mut self, socket: Fd, arena: &Arena) -> Entry {
+        for (iovec, chunk) in self.iovecs.iter_mut().zip(self.batch.iter()) {
+            iovec.iov_base = arena.chunk_address(chunk).as_ptr().cast();
+            iovec.iov_len = chunk.len();
+        }
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        if self.batch.count() == 1 {
+            let [only, ..] = &self.iovecs;
+            return opcode::Send::new(socket, only.iov_base.cast(), only.iov_len as u32)
+                .flags(flags)
+                .build();
+        }
+        self.header.msg_iov = self.iovecs.as_mut_ptr();
+        self.header.msg_iovlen = self.batch.count();
+        opcode::SendMsg::new(socket, &raw const self.header).flags(flags as u32).build()
+    }
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        Self {
+            address: unspecified(),
+            batch: Batch::default(),
+            iovecs: [nothing; GATHER_CHUNKS],
+            // SAFETY: a msghdr of zeros is one without name, vectors and control data.
+            header: unsafe { std::mem::zeroed() },
+        }
+    }
+}
+
+/// An address that nothing can connect to.
+fn unspecified() -> SockAddr {
+    SockAddr::from(std::net::SocketAddr::from(([0, 0, 0, 0], 0)))
+}
+
+/// A receive into the ring of buffers: with a budget a multishot one that ends once so many bytes
+/// have come, without one for whatever fits one buffer.
+pub(super) fn receive_entry(socket: RawFd, budget: Option<u32>) -> Entry {
+    match budget {
+        Some(budget) => {
+            let mut entry = opcode::RecvMulti::new(Fd(socket), BUFFER_GROUP).build();
+            set_total_bytes(&mut entry, budget);
+            entry
+        }
+        None => opcode::Recv::new(Fd(socket), std::ptr::null_mut(), BUFFER_BYTES as u32)
+            .buf_group(BUFFER_GROUP)
+            .ioprio(RECVSEND_POLL_FIRST)
+            .build()
+            .flags(io_uring::squeue::Flags::BUFFER_SELECT),
+    }
+}
+
+/// Do not try before the socket is readable.
+///
+/// Source: io_uring_enter(2), IORING_RECVSEND_POLL_FIRST (5.19).
+const RECVSEND_POLL_FIRST: u16 = 1;
+
+/// Sets the field `optlen` of an entry, the bytes after which a multishot receive ends (6.17). The
+/// crate does not know it.
+///
+/// Source: struct io_uring_sqe in linux/io_uring.h: a 32-bit word at byte 44, where `file_index`
+/// is for other operations.
+fn set_total_bytes(entry: &mut Entry, bytes: u32) {
+    const OPTLEN: usize = 44;
+    const { assert!(size_of::<Entry>() == 64) };
+    let start = (entry as *mut Entry).cast::<u8>();
+    // SAFETY: the word lies within the 64 bytes of the entry.
+    let field = unsafe { start.add(OPTLEN) }.cast::<u32>();
+    // SAFETY: the entry is plain memory that we hold exclusively, and any number is a valid word.
+    unsafe { field.write_unaligned(bytes) };
+}

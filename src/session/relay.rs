@@ -1,0 +1,463 @@
+//! The session of a TCP listener: connects to an endpoint and relays bytes both ways.
+//!
+//! ```text
+//!               handle_connected
+//!   Connecting ------------------> Relaying ---- both sides finished ----> Over (Close)
+//!    |  ^   |                         |
+//!    |  |   | no endpoint left,       | one side reset
+//!    |  |   | client reset            v
+//!    |  |   |                      Flushing ---- bytes delivered, or 1 s --+
+//!    +--+   |                         |                                    v
+//!   retry   +-------------------------+--- timeout, told to end ----> Aborting ---> Over (Abort)
+//! ```
+//!
+//! What holds at every moment, for each of the two directions:
+//! - at most one receive is outstanding on its source and one send on its sink;
+//! - no byte is received without credit, and queued bytes, bytes in flight and credit together
+//!   never exceed the window (by more than one buffer);
+//! - bytes leave in the order in which they came; a FIN is carried over after the last of them;
+//! - a reset is carried over as a reset, after the bytes that had been received before it.
+//!
+//! Actions are not queued: each is derived from the state when asked for, so none can be stale.
+//!
+//! Memory: about 450 bytes per session.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::bounds::{FLUSH_TIME, TICK, WATCH_DELAY};
+use crate::buffers::{Buffers, Chunk, ChunkQueue};
+use crate::error::CloseReason;
+use crate::session::{Action, ReceiveEnd, Settings, Side};
+use crate::time::Instant;
+
+/// A relayed TCP session.
+#[derive(Debug)]
+pub struct Relay {
+    phase: Phase,
+    /// By the index of the side that the bytes come from.
+    directions: [Direction; 2],
+    settings: Settings,
+    started: Instant,
+    /// The last time at which a byte came or went.
+    last_activity: Instant,
+    /// When to look for sides on which nothing is received, [`Instant::NEVER`] if there is none.
+    watch_at: Instant,
+    tries: u8,
+    /// Why the last attempt to connect failed.
+    failure: CloseReason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Connecting(Attempt),
+    Relaying,
+    Flushing(Flush),
+    Aborting(CloseReason),
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    Wanted,
+    Pending { deadline: Instant },
+}
+
+/// One side is gone; what it had sent still goes to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Flush {
+    reason: CloseReason,
+    to: Side,
+    deadline: Instant,
+    measure_at: Instant,
+}
+
+/// The bytes that one side sends to the other.
+#[derive(Debug, Default)]
+struct Direction {
+    queue: ChunkQueue,
+    in_flight_bytes: u32,
+    /// What the outstanding receive may still deliver.
+    credit_bytes: u32,
+    receiving: bool,
+    source: Source,
+    sink: Sink,
+    watch: Watch,
+}
+
+/// Whether more bytes can come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Source {
+    #[default]
+    Open,
+    Finished,
+    Gone,
+}
+
+/// Whether bytes can still be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sink {
+    #[default]
+    Open,
+    Finished,
+    Gone,
+}
+
+/// Whether the source is watched for a reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Watch {
+    #[default]
+    Off,
+    Wanted,
+    On,
+}
+
+impl Relay {
+    /// Starts a session for a client that was accepted at `now`.
+    pub fn new(now: Instant, settings: Settings) -> Self {
+        Self {
+            phase: Phase::Connecting(Attempt::Wanted),
+            directions: Default::default(),
+            settings,
+            started: now,
+            last_activity: now,
+            watch_at: now + WATCH_DELAY,
+            tries: 0,
+            failure: CloseReason::NoEndpoint,
+        }
+    }
+
+    /// The endpoint of the last [`Action::Connect`] is connected.
+    pub fn handle_connected(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Connecting(Attempt::Pending { .. })) {
+            self.phase = Phase::Relaying;
+            self.last_activity = now;
+            self.watch_at = Instant::NEVER;
+        }
+    }
+
+    /// The last [`Action::Connect`] came to nothing: another endpoint is tried, or the session
+    /// ends for this reason.
+    pub fn handle_connect_failed(&mut self, now: Instant, reason: CloseReason) {
+        if !matches!(self.phase, Phase::Connecting(_)) {
+            return;
+        }
+        self.failure = reason;
+        let in_time = now.saturating_since(self.started) < self.settings.retry_within;
+        if reason.is_retryable() && self.tries < self.settings.tries && in_time {
+            self.phase = Phase::Connecting(Attempt::Wanted);
+        } else {
+            self.abort(reason);
+        }
+    }
+
+    /// There is no endpoint to try, or none that was not tried: the session ends for the reason
+    /// for which the last attempt failed, if there was one.
+    pub fn handle_no_endpoint(&mut self) {
+        self.abort(self.failure);
+    }
+
+    /// Bytes came from `side`; `more` says whether the receive goes on.
+    pub fn handle_received(
+        &mut self,
+        now: Instant,
+        side: Side,
+        chunk: Chunk,
+        more: bool,
+        buffers: &mut impl Buffers,
+    ) {
+        let direction = &mut self.directions[side.index()];
+        if !direction.receiving {
+            buffers.release(chunk);
+            return self.abort(CloseReason::Internal);
+        }
+        direction.receiving = more;
+        let bytes = chunk.len() as u32;
+        direction.credit_bytes = direction.credit_bytes.saturating_sub(bytes);
+        self.last_activity = now;
+        if direction.sink == Sink::Gone {
+            buffers.release(chunk);
+        } else if let Err(chunk) = direction.queue.try_push(chunk, buffers) {
+            buffers.release(chunk);
+            self.abort(CloseReason::Internal);
+        }
+    }
+
+    /// The receive on `side` ended and brought no bytes.
+    pub fn handle_receive_end(
+        &mut self,
+        now: Instant,
+        side: Side,
+        end: ReceiveEnd,
+        buffers: &mut impl Buffers,
+    ) {
+        let direction = &mut self.directions[side.index()];
+        direction.receiving = false;
+        direction.credit_bytes = 0;
+        match end {
+            ReceiveEnd::Finished => {
+                if direction.source == Source::Open {
+                    direction.source = Source::Finished;
+                    self.last_activity = now;
+                }
+            }
+            ReceiveEnd::Reset => self.handle_reset(now, side, buffers),
+        }
+    }
+
+    /// The send to `side` is over and `bytes` of it have gone. Fewer than were given, or an error
+    /// (which counts as none), mean that the connection is broken.
+    pub fn handle_sent(
+        &mut self,
+        now: Instant,
+        side: Side,
+        bytes: u32,
+        buffers: &mut impl Buffers,
+    ) {
+        let direction = &mut self.directions[side.other().index()];
+        if direction.in_flight_bytes == 0 {
+            return self.abort(CloseReason::Internal);
+        }
+        let cut_off = bytes < direction.in_flight_bytes;
+        direction.in_flight_bytes = 0;
+        self.last_activity = now;
+        if cut_off {
+            self.handle_reset(now, side, buffers);
+        }
+    }
+
+    /// The connection of `side` is broken: what it had sent still goes to the other side, then
+    /// that one is reset too.
+    pub fn handle_reset(&mut self, now: Instant, side: Side, buffers: &mut impl Buffers) {
+        let reason = match side {
+            Side::Client => CloseReason::ClientReset,
+            Side::Endpoint => CloseReason::EndpointReset,
+        };
+        let from = &mut self.directions[side.index()];
+        if from.source != Source::Finished {
+            from.source = Source::Gone;
+        }
+        let to = &mut self.directions[side.other().index()];
+        to.sink = Sink::Gone;
+        to.queue.clear(buffers);
+        match self.phase {
+            Phase::Relaying => {
+                self.phase = Phase::Flushing(Flush {
+                    reason,
+                    to: side.other(),
+                    deadline: now + FLUSH_TIME,
+                    measure_at: now,
+                });
+            }
+            // The side that was being flushed to is gone too.
+            Phase::Flushing(flush) if flush.to == side => self.abort(flush.reason),
+            Phase::Connecting(_) => self.abort(reason),
+            Phase::Flushing(_) | Phase::Aborting(_) | Phase::Over => {}
+        }
+    }
+
+    /// The answer to [`Action::MeasureUnsent`].
+    pub fn handle_unsent(&mut self, now: Instant, bytes: u32) {
+        if let Phase::Flushing(flush) = &mut self.phase {
+            if bytes > 0 {
+                flush.measure_at = now + TICK;
+            } else {
+                let reason = flush.reason;
+                self.abort(reason);
+            }
+        }
+    }
+
+    /// Whatever the session waited for may be due: to be called at [`deadline`](Self::deadline)
+    /// or later; earlier does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now >= self.watch_at {
+            self.watch_at = Instant::NEVER;
+            self.want_watches();
+        }
+        match self.phase {
+            Phase::Connecting(Attempt::Pending { deadline }) if now >= deadline => {
+                self.handle_connect_failed(now, CloseReason::ConnectTimeout);
+            }
+            Phase::Relaying if now >= self.inactivity_deadline() => {
+                self.abort(if self.is_half_closed() {
+                    CloseReason::HalfCloseTimeout
+                } else {
+                    CloseReason::IdleTimeout
+                });
+            }
+            Phase::Flushing(flush) if now >= flush.deadline => self.abort(flush.reason),
+            _ => {}
+        }
+    }
+
+    /// Ends the session at the next [`poll_action`](Self::poll_action), both sides reset. The
+    /// first reason stands.
+    pub fn abort(&mut self, reason: CloseReason) {
+        if !matches!(self.phase, Phase::Aborting(_) | Phase::Over) {
+            self.phase = Phase::Aborting(reason);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
+    pub fn deadline(&self) -> Instant {
+        let phase = match self.phase {
+            Phase::Connecting(Attempt::Wanted) | Phase::Aborting(_) | Phase::Over => {
+                return Instant::NEVER;
+            }
+            Phase::Connecting(Attempt::Pending { deadline }) => deadline,
+            Phase::Relaying => self.inactivity_deadline(),
+            Phase::Flushing(flush) => flush.deadline.min(flush.measure_at),
+        };
+        phase.min(self.watch_at)
+    }
+
+    /// What to do now; to be asked after every `handle_*` until it answers `None`.
+    pub fn poll_action(&mut self, now: Instant, buffers: &impl Buffers) -> Option<Action> {
+        match self.phase {
+            Phase::Connecting(Attempt::Wanted) => {
+                self.tries += 1;
+                let deadline = now + self.settings.connect_timeout;
+                self.phase = Phase::Connecting(Attempt::Pending { deadline });
+                Some(Action::Connect)
+            }
+            Phase::Connecting(Attempt::Pending { .. }) => self.poll_early_receive(buffers),
+            Phase::Relaying => self.poll_relay(now, buffers),
+            Phase::Flushing(flush) => self.poll_flush(now, flush),
+            Phase::Aborting(reason) => {
+                self.phase = Phase::Over;
+                Some(Action::Abort(reason))
+            }
+            Phase::Over => None,
+        }
+    }
+
+    /// Ends the session: gives back all that it holds. Nothing is to be asked of it any more.
+    pub fn end(&mut self, buffers: &mut impl Buffers) {
+        self.phase = Phase::Over;
+        for direction in &mut self.directions {
+            direction.queue.clear(buffers);
+        }
+    }
+
+    /// What the outstanding receive on `side` may still deliver, in bytes.
+    pub fn credit(&self, side: Side) -> u32 {
+        self.directions[side.index()].credit_bytes
+    }
+
+    /// While connecting takes long, the client's side is received from, within its credit: this is
+    /// what shows that the client has gone.
+    fn poll_early_receive(&mut self, buffers: &impl Buffers) -> Option<Action> {
+        let direction = &mut self.directions[Side::Client.index()];
+        if direction.watch == Watch::Off {
+            return None;
+        }
+        direction.watch = Watch::Off;
+        direction.grant(buffers).map(|credit| Action::Receive(Side::Client, credit))
+    }
+
+    fn poll_relay(&mut self, now: Instant, buffers: &impl Buffers) -> Option<Action> {
+        for side in Side::BOTH {
+            let direction = &mut self.directions[side.index()];
+            if let Some(action) = direction.poll_sink(side.other()) {
+                return Some(action);
+            }
+            if let Some(credit) = direction.grant(buffers) {
+                return Some(Action::Receive(side, credit));
+            }
+            if direction.watch == Watch::Wanted {
+                direction.watch = Watch::On;
+                return Some(Action::Watch(side));
+            }
+            if direction.is_blind() && self.watch_at == Instant::NEVER {
+                self.watch_at = now + WATCH_DELAY;
+            }
+        }
+        if self.directions.iter().all(|direction| direction.sink == Sink::Finished) {
+            self.phase = Phase::Over;
+            return Some(Action::Close(CloseReason::Finished));
+        }
+        None
+    }
+
+    fn poll_flush(&mut self, now: Instant, flush: Flush) -> Option<Action> {
+        let direction = &mut self.directions[flush.to.other().index()];
+        if let Some(action) = direction.poll_sink(flush.to) {
+            return Some(action);
+        }
+        // Bytes that came before the reset may still be delivered by the receive.
+        if direction.receiving || direction.in_flight_bytes > 0 || now < flush.measure_at {
+            return None;
+        }
+        if let Phase::Flushing(flush) = &mut self.phase {
+            flush.measure_at = flush.deadline;
+        }
+        Some(Action::MeasureUnsent(flush.to))
+    }
+
+    /// After a while without a receive, a side is watched instead; while connecting, the client is
+    /// received from.
+    fn want_watches(&mut self) {
+        let connecting = matches!(self.phase, Phase::Connecting(_));
+        for direction in &mut self.directions {
+            if connecting || direction.is_blind() {
+                direction.watch = Watch::Wanted;
+            }
+            if connecting {
+                break;
+            }
+        }
+    }
+
+    fn is_half_closed(&self) -> bool {
+        self.directions.iter().any(|direction| direction.sink == Sink::Finished)
+    }
+
+    fn inactivity_deadline(&self) -> Instant {
+        let timeout: Duration = if self.is_half_closed() {
+            self.settings.half_close_timeout.min(self.settings.idle_timeout)
+        } else {
+            self.settings.idle_timeout
+        };
+        self.last_activity + timeout
+    }
+}
+
+impl Direction {
+    /// The next thing to do for the side that the bytes go to.
+    fn poll_sink(&mut self, sink: Side) -> Option<Action> {
+        if self.sink != Sink::Open || self.in_flight_bytes > 0 {
+            return None;
+        }
+        if !self.queue.is_empty() {
+            let batch = self.queue.take_batch();
+            self.in_flight_bytes = batch.bytes() as u32;
+            return Some(Action::Send(sink, batch));
+        }
+        if self.source == Source::Finished {
+            self.sink = Sink::Finished;
+            return Some(Action::Shutdown(sink));
+        }
+        None
+    }
+
+    /// Grants new credit once half of this connection's share is free again.
+    fn grant(&mut self, buffers: &impl Buffers) -> Option<u32> {
+        if self.receiving || self.source != Source::Open || self.sink == Sink::Gone {
+            return None;
+        }
+        let held = self.queue.bytes() + self.in_flight_bytes as usize;
+        let share = buffers.share();
+        if held > share / 2 {
+            return None;
+        }
+        self.receiving = true;
+        self.credit_bytes = (share - held) as u32;
+        Some(self.credit_bytes)
+    }
+
+    /// Whether a reset of the source would go unnoticed.
+    fn is_blind(&self) -> bool {
+        !self.receiving && self.source != Source::Gone && self.watch == Watch::Off
+    }
+}

@@ -1,0 +1,57 @@
+//! The view: all that a worker knows of the configuration and of health, as one immutable value.
+//!
+//! Control makes a view, gives it an epoch and puts it into each worker's mailbox; a worker takes
+//! the newest one between two turns, so it never sees half of a change. Clusters are shared
+//! between views that do not change them. A replaced view goes back to control to be freed there.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::balance::{Candidates, Policy};
+use crate::id::{ClusterId, Epoch, ListenerId};
+use crate::session::Settings;
+
+/// The whole configuration and health at one moment.
+#[derive(Debug)]
+pub struct View {
+    /// Its number; a newer view has a greater one.
+    pub epoch: Epoch,
+    /// The listeners, in the order in which workers were given their sockets.
+    pub listeners: Vec<ListenerView>,
+    /// The clusters that listeners refer to by position.
+    pub clusters: Vec<Arc<ClusterView>>,
+}
+
+impl View {
+    /// The cluster that a listener's sessions go to; `None` if there is no such listener.
+    pub fn cluster_of(&self, listener: usize) -> Option<(usize, &Arc<ClusterView>)> {
+        let position = self.listeners.get(listener)?.cluster;
+        Some((position, self.clusters.get(position)?))
+    }
+}
+
+/// A bound address.
+#[derive(Clone, Debug)]
+pub struct ListenerView {
+    /// Its identity.
+    pub id: ListenerId,
+    /// Its name in logs and statistics.
+    pub name: String,
+    /// The position of its cluster in [`View::clusters`].
+    pub cluster: usize,
+}
+
+/// A group of endpoints with one policy.
+#[derive(Debug)]
+pub struct ClusterView {
+    /// Its identity.
+    pub id: ClusterId,
+    /// Its name in logs and statistics.
+    pub name: String,
+    /// How endpoints are chosen.
+    pub policy: Policy,
+    /// The endpoints.
+    pub candidates: Candidates,
+    /// What its sessions start with.
+    pub settings: Settings,
+}

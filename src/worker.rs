@@ -1,0 +1,392 @@
+//! A worker: one pinned thread's event loop. THE HOT PATH.
+//!
+//! ```text
+//!   turn:  wait ── completions ── actions ── updates ── timers ── actions ── starved
+//!          (the one place             (each session that was touched is asked once,
+//!           where it blocks)           so what came together leaves together)
+//! ```
+//! A worker owns all that it touches: driver, connections, sessions, timers, balancers. It takes
+//! no lock, and allocates nothing per event once there were as many of a thing as there are now.
+//! What it shares is the closed list of words in endpoints and limits, and the counters that it
+//! alone writes.
+//!
+//! [`accept`] brings clients in, [`sessions`] carries out what sessions want, [`table`] has the
+//! rules by which a connection leaves.
+#![forbid(unsafe_code)]
+
+mod accept;
+mod sessions;
+mod table;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::balance::Balancer;
+use crate::bounds::JOIN_TIME;
+use crate::buffers::Buffers;
+use crate::error::{CloseReason, Errno};
+use crate::id::{ClusterId, Epoch, Slot, WorkerIndex};
+use crate::limits::Limit;
+use crate::metrics::WorkerCounters;
+use crate::ring::driver::{Completion, Driver, Event, Operation, Wait};
+use crate::session::{ReceiveEnd, Side};
+use crate::time::Instant;
+use crate::timer::Wheel;
+use crate::update::{self, Command, Inbox};
+use crate::view::View;
+use accept::Listener;
+use sessions::Session;
+use table::Table;
+
+/// What a worker is made of.
+pub struct Parts<D: Driver> {
+    /// What carries its I/O.
+    pub driver: D,
+    /// Its listening sockets, in the order of the view's listeners.
+    pub listeners: Vec<D::Socket>,
+    /// Control's words.
+    pub inbox: Inbox,
+    /// How many workers there are.
+    pub workers: usize,
+    /// The sessions that the process may have.
+    pub session_limit: Arc<Limit>,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+    /// The seed of its random numbers.
+    pub seed: u64,
+}
+
+/// The event loop of one worker.
+pub struct Worker<D: Driver> {
+    driver: D,
+    inbox: Inbox,
+    index: WorkerIndex,
+    workers: usize,
+    view: Arc<View>,
+    /// This worker's state of each cluster's policy, in the order of the view's clusters.
+    balancers: Vec<(ClusterId, Balancer)>,
+    listeners: Vec<Listener<D::Socket>>,
+    connections: Table<D::Socket>,
+    sessions: Slab<Session>,
+    session_count: u64,
+    session_limit: Arc<Limit>,
+    /// Accepted before accepting could be stopped, above the limit: the next to be served.
+    parked: VecDeque<(usize, D::Socket)>,
+    /// Receives that found no buffer, in order, with their credit.
+    starved: VecDeque<(Slot, u32)>,
+    /// Sessions to be asked what they want.
+    touched: VecDeque<u32>,
+    /// Scratch for timers that are due.
+    due: Vec<u32>,
+    wheel: Wheel,
+    /// When to try again to accept, [`Instant::NEVER`] if nothing keeps it from accepting.
+    retry_accept_at: Instant,
+    counters: Arc<WorkerCounters>,
+    rng: fastrand::Rng,
+    now: Instant,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// No new sessions; at the deadline the old ones are reset.
+    Draining { deadline: Instant },
+    /// Every session was told to end; what is not gone by the deadline is left to the driver.
+    Stopping { deadline: Instant },
+}
+
+/// Whether a worker goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There will be more to do.
+    Goes,
+    /// Every session is over and every socket closed.
+    Ended,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Makes a worker. It accepts nothing until the first view is in its mailbox.
+    pub fn new(parts: Parts<D>) -> Self {
+        let now = parts.driver.now();
+        let sessions_max = parts.session_limit.max();
+        let no_view = View { epoch: Epoch(0), listeners: Vec::new(), clusters: Vec::new() };
+        Self {
+            index: parts.inbox.worker(),
+            driver: parts.driver,
+            inbox: parts.inbox,
+            workers: parts.workers,
+            view: Arc::new(no_view),
+            balancers: Vec::new(),
+            listeners: parts.listeners.into_iter().map(Listener::new).collect(),
+            // Address space only, until it is used: growing would copy every session at once.
+            connections: Table::with_capacity(2 * sessions_max),
+            sessions: Slab::with_capacity(sessions_max),
+            session_count: 0,
+            session_limit: parts.session_limit,
+            parked: VecDeque::new(),
+            starved: VecDeque::new(),
+            touched: VecDeque::new(),
+            due: Vec::new(),
+            wheel: Wheel::new(now, sessions_max),
+            retry_accept_at: Instant::NEVER,
+            counters: parts.counters,
+            rng: fastrand::Rng::with_seed(parts.seed),
+            now,
+            stage: Stage::Serving,
+        }
+    }
+
+    /// Works until told to stop.
+    ///
+    /// Errors: the driver's, if it can no longer be used at all.
+    pub fn run(&mut self) -> Result<(), Errno> {
+        while self.turn()? == Turn::Goes {}
+        Ok(())
+    }
+
+    /// Waits for something to do and does all of it.
+    ///
+    /// Errors: the driver's, if it can no longer be used at all.
+    pub fn turn(&mut self) -> Result<Turn, Errno> {
+        let wait = self.next_wait();
+        self.driver.turn(wait)?;
+        self.inbox.awake();
+        self.now = self.driver.now();
+        self.counters.turns.add(1);
+        let mut completions = 0;
+        while let Some(completion) = self.driver.poll_completion() {
+            completions += 1;
+            self.dispatch(completion);
+        }
+        self.counters.completions.add(completions);
+        self.poll_touched();
+        self.take_updates();
+        self.run_timers();
+        self.poll_touched();
+        self.feed_starved();
+        self.counters.open_sessions.set(self.sessions.len() as u64);
+        Ok(if self.is_over() { Turn::Ended } else { Turn::Goes })
+    }
+
+    /// The driver, to be looked at once the worker has ended.
+    pub fn driver(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    fn next_wait(&self) -> Wait {
+        let mut until = self.wheel.next_look().unwrap_or(Instant::NEVER).min(self.retry_accept_at);
+        if let Stage::Draining { deadline } | Stage::Stopping { deadline } = self.stage {
+            until = until.min(deadline);
+        }
+        if until <= self.now || !self.inbox.prepare_sleep() {
+            return Wait::No;
+        }
+        if until == Instant::NEVER { Wait::Forever } else { Wait::Until(until) }
+    }
+
+    fn dispatch(&mut self, completion: Completion<D::Socket>) {
+        let Completion { slot, event } = completion;
+        match event {
+            Event::Accepted { result, more } => self.handle_accepted(slot, result, more),
+            Event::Connected(result) => self.handle_connected(slot, result),
+            Event::Received { chunk: None, error: Some(Errno(libc::ENOBUFS)), .. } => {
+                self.handle_starved(slot);
+            }
+            Event::Received { chunk, error, nonempty, more } => {
+                let Some((key, side)) = self.owner(slot, Operation::Receive, more) else {
+                    if let Some(chunk) = chunk {
+                        self.driver.buffers().release(chunk);
+                    }
+                    return;
+                };
+                match chunk {
+                    Some(chunk) => self.handle_bytes(key, side, chunk, more),
+                    None => self.handle_receive_end(key, side, error, nonempty),
+                }
+            }
+            Event::Sent { bytes, error: _ } => {
+                // An error counts as nothing sent: whatever it was, the connection is broken.
+                if let Some((key, side)) = self.owner(slot, Operation::Send, false) {
+                    let session = &mut self.sessions[key as usize];
+                    session.relay.handle_sent(self.now, side, bytes, self.driver.buffers());
+                    self.touch(key);
+                }
+            }
+            Event::Watched { reset, more } => {
+                if let Some((key, side)) = self.owner(slot, Operation::Watch, more)
+                    && reset
+                {
+                    let session = &mut self.sessions[key as usize];
+                    session.relay.handle_reset(self.now, side, self.driver.buffers());
+                    self.touch(key);
+                }
+            }
+            Event::Woken { .. } => {}
+        }
+    }
+
+    /// Whose completion this is; `None` if nobody's any more. Takes note if it is the last of its
+    /// operation, and closes a terminated connection with the last of all.
+    fn owner(&mut self, slot: Slot, operation: Operation, more: bool) -> Option<(u32, Side)> {
+        let Some(connection) = self.connections.get_mut(slot) else {
+            self.counters.stale_completions.add(1);
+            return None;
+        };
+        if !more {
+            connection.armed.remove(operation);
+        }
+        let side = connection.side;
+        match connection.session {
+            Some(key) if self.sessions.contains(key as usize) => Some((key, side)),
+            _ => {
+                self.close_if_joined(slot);
+                None
+            }
+        }
+    }
+
+    fn handle_receive_end(&mut self, key: u32, side: Side, error: Option<Errno>, nonempty: bool) {
+        let session = &mut self.sessions[key as usize];
+        let Some(connection) =
+            session.slot(side).and_then(|slot| self.connections.get_mut(slot))
+        else {
+            return;
+        };
+        let transport = self.driver.transport(&connection.socket);
+        let end = ReceiveEnd::of(error, nonempty, transport);
+        session.relay.handle_receive_end(self.now, side, end, self.driver.buffers());
+        self.touch(key);
+    }
+
+    /// Puts a session on the list of those to be asked what they want.
+    fn touch(&mut self, key: u32) {
+        let session = &mut self.sessions[key as usize];
+        if !session.touched {
+            session.touched = true;
+            self.touched.push_back(key);
+        }
+    }
+
+    fn poll_touched(&mut self) {
+        while let Some(key) = self.touched.pop_front() {
+            self.poll_session(key);
+        }
+    }
+
+    fn take_updates(&mut self) {
+        if let Some(view) = self.inbox.take_view() {
+            self.apply(view);
+        }
+        while let Some(command) = self.inbox.take_command() {
+            match command {
+                Command::Drain { deadline } => self.start_draining(deadline),
+                Command::Stop => {
+                    self.stop();
+                    break;
+                }
+            }
+        }
+        self.inbox.retry_report();
+    }
+
+    fn apply(&mut self, view: Arc<View>) {
+        let mut old = std::mem::take(&mut self.balancers);
+        for cluster in &view.clusters {
+            let kept = old
+                .iter()
+                .position(|(id, kept)| *id == cluster.id && kept.policy() == cluster.policy)
+                .map(|position| old.swap_remove(position).1);
+            let balancer = kept
+                .unwrap_or_else(|| Balancer::new(cluster.policy, self.index, self.workers));
+            self.balancers.push((cluster.id, balancer));
+        }
+        let epoch = view.epoch;
+        let retired = std::mem::replace(&mut self.view, view);
+        let retired = (retired.epoch > Epoch(0)).then_some(retired);
+        self.inbox.report(update::Event::Acknowledged { worker: self.index, epoch, retired });
+        self.resume_accepting();
+    }
+
+    fn run_timers(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(self.now, &mut due);
+        for key in due.drain(..) {
+            if let Some(session) = self.sessions.get_mut(key as usize) {
+                session.relay.handle_timeout(self.now);
+                self.touch(key);
+            }
+        }
+        self.due = due;
+        if self.now >= self.retry_accept_at {
+            self.resume_accepting();
+        }
+        if let Stage::Draining { deadline } = self.stage
+            && self.now >= deadline
+        {
+            self.stop();
+        }
+    }
+
+    /// A receive found no buffer: it waits its turn for one.
+    fn handle_starved(&mut self, slot: Slot) {
+        let Some((key, side)) = self.owner(slot, Operation::Receive, false) else { return };
+        self.counters.starved.add(1);
+        let credit = self.sessions[key as usize].relay.credit(side);
+        self.starved.push_back((slot, credit));
+    }
+
+    /// Starts as many of the waiting receives as there are buffers.
+    fn feed_starved(&mut self) {
+        if self.starved.is_empty() {
+            return;
+        }
+        for _ in 0..self.driver.replenish() {
+            let Some((slot, credit)) = self.starved.pop_front() else { break };
+            // A session that has ended meanwhile needs none.
+            let _started = self.arm_receive(slot, credit);
+        }
+    }
+
+    fn start_draining(&mut self, deadline: Instant) {
+        if self.stage == Stage::Serving {
+            self.stage = Stage::Draining { deadline };
+            self.close_listeners();
+        }
+    }
+
+    /// Tells every session to end.
+    fn stop(&mut self) {
+        if let Stage::Stopping { .. } = self.stage {
+            return;
+        }
+        self.stage = Stage::Stopping { deadline: self.now + JOIN_TIME };
+        self.close_listeners();
+        while let Some((_, socket)) = self.parked.pop_front() {
+            self.driver.reset(&socket);
+            self.driver.close(socket);
+        }
+        for (key, session) in &mut self.sessions {
+            session.relay.abort(CloseReason::Drained);
+            if !session.touched {
+                session.touched = true;
+                self.touched.push_back(key as u32);
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self.stage {
+            Stage::Serving => false,
+            Stage::Stopping { deadline } if self.now >= deadline => true,
+            Stage::Draining { .. } | Stage::Stopping { .. } => {
+                self.sessions.is_empty()
+                    && self.connections.is_empty()
+                    && self.parked.is_empty()
+                    && self.listeners.iter().all(Listener::is_closed)
+            }
+        }
+    }
+}

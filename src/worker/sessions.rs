@@ -1,0 +1,307 @@
+//! Carrying out what sessions want, and ending them.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use crate::balance::Tried;
+use crate::balance::endpoint::Endpoint;
+use crate::buffers::{Batch, Buffers, Chunk};
+use crate::error::{CloseReason, Errno};
+use crate::id::{SessionId, Slot};
+use crate::ring::driver::{Driver, Operation};
+use crate::session::relay::Relay;
+use crate::session::{Action, Side};
+use crate::worker::Worker;
+use crate::worker::table::{Armed, Connection};
+
+/// A session and what the worker keeps for it.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) relay: Relay,
+    id: SessionId,
+    client: Slot,
+    /// The endpoint's connection, or the attempt at one.
+    upstream: Option<Slot>,
+    /// The endpoint that the session is counted at.
+    endpoint: Option<Arc<Endpoint>>,
+    tried: Tried,
+    listener: u32,
+    pub(super) touched: bool,
+}
+
+impl Session {
+    /// The slot of one side's connection.
+    pub(super) fn slot(&self, side: Side) -> Option<Slot> {
+        match side {
+            Side::Client => Some(self.client),
+            Side::Endpoint => self.upstream,
+        }
+    }
+}
+
+/// How a connection is terminated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Both ways have been shut down; the socket is only closed.
+    Close,
+    /// The other side is told that something went wrong.
+    Reset,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Starts a session that the limit has admitted.
+    pub(super) fn start_session(&mut self, listener: usize, socket: D::Socket) {
+        let Some((_, cluster)) = self.view.cluster_of(listener) else {
+            self.driver.reset(&socket);
+            self.driver.close(socket);
+            self.session_limit.release();
+            return;
+        };
+        let relay = Relay::new(self.now, cluster.settings);
+        let entry = self.sessions.vacant_entry();
+        let key = entry.key() as u32;
+        let client = self.connections.insert(Connection {
+            socket,
+            session: Some(key),
+            side: Side::Client,
+            armed: Armed::default(),
+        });
+        self.session_count += 1;
+        entry.insert(Session {
+            relay,
+            id: SessionId::new(self.index, self.session_count),
+            client,
+            upstream: None,
+            endpoint: None,
+            tried: Tried::default(),
+            listener: listener as u32,
+            touched: false,
+        });
+        self.touch(key);
+    }
+
+    /// Asks a session what it wants until it wants nothing more, and arms its timer.
+    pub(super) fn poll_session(&mut self, key: u32) {
+        match self.sessions.get_mut(key as usize) {
+            Some(session) => session.touched = false,
+            None => return,
+        }
+        while let Some(session) = self.sessions.get_mut(key as usize) {
+            let Some(action) = session.relay.poll_action(self.now, self.driver.buffers()) else {
+                let deadline = session.relay.deadline();
+                // Lazily: a timer that is early finds out when it is due.
+                if deadline < self.wheel.due(key) {
+                    self.wheel.arm(key, deadline);
+                }
+                return;
+            };
+            self.perform(key, action);
+        }
+    }
+
+    pub(super) fn handle_connected(&mut self, slot: Slot, result: Result<(), Errno>) {
+        let Some((key, _)) = self.owner(slot, Operation::Connect, false) else { return };
+        let session = &mut self.sessions[key as usize];
+        let counters = session.endpoint.as_ref().map(|endpoint| endpoint.counters(self.index));
+        match result {
+            Ok(()) => {
+                if let Some(counters) = counters {
+                    counters.sessions.add(1);
+                }
+                session.relay.handle_connected(self.now);
+            }
+            Err(errno) => {
+                if let Some(counters) = counters {
+                    counters.connect_failures.add(1);
+                }
+                session.relay.handle_connect_failed(self.now, CloseReason::of_connect(errno));
+            }
+        }
+        self.touch(key);
+    }
+
+    pub(super) fn handle_bytes(&mut self, key: u32, side: Side, chunk: Chunk, more: bool) {
+        let bytes = chunk.len() as u64;
+        let session = &mut self.sessions[key as usize];
+        match side {
+            Side::Client => self.counters.client_bytes.add(bytes),
+            Side::Endpoint => {
+                self.counters.endpoint_bytes.add(bytes);
+                if let Some(endpoint) = &session.endpoint {
+                    endpoint.counters(self.index).bytes.add(bytes);
+                }
+            }
+        }
+        session.relay.handle_received(self.now, side, chunk, more, self.driver.buffers());
+        self.touch(key);
+    }
+
+    /// Starts a receive on a connection; `false` if its session has let go of it or one is in
+    /// flight.
+    pub(super) fn arm_receive(&mut self, slot: Slot, credit: u32) -> bool {
+        let Some(connection) = self.connections.get_mut(slot) else { return false };
+        if connection.session.is_none() || !connection.armed.try_insert(Operation::Receive) {
+            return false;
+        }
+        self.driver.receive(&connection.socket, slot, credit);
+        true
+    }
+
+    /// Closes a terminated connection if no operation of it is in flight any more.
+    pub(super) fn close_if_joined(&mut self, slot: Slot) {
+        let joined = self
+            .connections
+            .get_mut(slot)
+            .is_some_and(|connection| connection.session.is_none() && connection.armed.is_empty());
+        if joined && let Some(connection) = self.connections.remove(slot) {
+            self.driver.close(connection.socket);
+            self.note_freed();
+        }
+    }
+
+    fn perform(&mut self, key: u32, action: Action) {
+        match action {
+            Action::Connect => self.connect(key),
+            Action::Receive(side, credit) => {
+                let slot = self.sessions[key as usize].slot(side);
+                if !slot.is_some_and(|slot| self.arm_receive(slot, credit)) {
+                    self.sessions[key as usize].relay.abort(CloseReason::Internal);
+                }
+            }
+            Action::Send(side, batch) => self.send(key, side, batch),
+            Action::Shutdown(side) => {
+                let slot = self.sessions[key as usize].slot(side);
+                if let Some(connection) = slot.and_then(|slot| self.connections.get_mut(slot)) {
+                    self.driver.shutdown(&connection.socket);
+                }
+            }
+            Action::Watch(side) => self.watch(key, side),
+            Action::MeasureUnsent(side) => {
+                let slot = self.sessions[key as usize].slot(side);
+                let bytes = match slot.and_then(|slot| self.connections.get_mut(slot)) {
+                    Some(connection) => self.driver.unsent_bytes(&connection.socket),
+                    None => 0,
+                };
+                self.sessions[key as usize].relay.handle_unsent(self.now, bytes);
+            }
+            Action::Close(reason) => self.end_session(key, reason, Ending::Close),
+            Action::Abort(reason) => self.end_session(key, reason, Ending::Reset),
+        }
+    }
+
+    /// Picks an endpoint and connects to it, in place of an attempt that failed or takes too long.
+    fn connect(&mut self, key: u32) {
+        let session = &mut self.sessions[key as usize];
+        let abandoned = session.upstream.take();
+        if let Some(endpoint) = session.endpoint.take() {
+            endpoint.session_closed();
+            self.counters.retries.add(1);
+        }
+        let picked = self.view.cluster_of(session.listener as usize).and_then(|(place, cluster)| {
+            let (_, balancer) = self.balancers.get_mut(place)?;
+            balancer.pick(&cluster.candidates, &session.tried, &mut self.rng)
+        });
+        let Some((endpoint, address)) =
+            picked.and_then(|endpoint| Some((endpoint, endpoint.address.as_ref()?)))
+        else {
+            session.relay.handle_no_endpoint();
+            if let Some(slot) = abandoned {
+                self.terminate(slot, Ending::Close);
+            }
+            return;
+        };
+        session.tried.add(endpoint.id);
+        match self.driver.open(address) {
+            Ok(socket) => {
+                endpoint.session_opened();
+                session.endpoint = Some(Arc::clone(endpoint));
+                let mut armed = Armed::default();
+                let _nothing_else_in_flight = armed.try_insert(Operation::Connect);
+                let connection =
+                    Connection { socket, session: Some(key), side: Side::Endpoint, armed };
+                let slot = self.connections.insert(connection);
+                session.upstream = Some(slot);
+                if let Some(connection) = self.connections.get_mut(slot) {
+                    self.driver.connect(&connection.socket, slot, address);
+                }
+            }
+            Err(errno) => {
+                session.relay.handle_connect_failed(self.now, CloseReason::of_connect(errno));
+            }
+        }
+        if let Some(slot) = abandoned {
+            self.terminate(slot, Ending::Close);
+        }
+    }
+
+    fn send(&mut self, key: u32, side: Side, batch: Batch) {
+        let slot = self.sessions[key as usize].slot(side);
+        let connection = slot.and_then(|slot| Some((slot, self.connections.get_mut(slot)?)));
+        if let Some((slot, connection)) = connection
+            && connection.armed.try_insert(Operation::Send)
+        {
+            self.driver.send(&connection.socket, slot, batch);
+            return;
+        }
+        for chunk in batch.into_chunks() {
+            self.driver.buffers().release(chunk);
+        }
+        self.sessions[key as usize].relay.abort(CloseReason::Internal);
+    }
+
+    fn watch(&mut self, key: u32, side: Side) {
+        let Some(slot) = self.sessions[key as usize].slot(side) else { return };
+        if let Some(connection) = self.connections.get_mut(slot)
+            && connection.armed.try_insert(Operation::Watch)
+        {
+            self.driver.watch(&connection.socket, slot);
+        }
+    }
+
+    fn end_session(&mut self, key: u32, reason: CloseReason, ending: Ending) {
+        let Some(mut session) = self.sessions.try_remove(key as usize) else { return };
+        self.wheel.cancel(key);
+        session.relay.end(self.driver.buffers());
+        self.counters.closed(reason).add(1);
+        tracing::debug!(
+            session = %session.id,
+            reason = reason.word(),
+            endpoint = session.endpoint.as_ref().map(|endpoint| endpoint.name.as_str()),
+            "session closed"
+        );
+        if let Some(endpoint) = session.endpoint {
+            endpoint.session_closed();
+        }
+        self.terminate(session.client, ending);
+        if let Some(upstream) = session.upstream {
+            self.terminate(upstream, ending);
+        }
+        self.session_limit.release();
+        self.note_freed();
+        self.serve_parked();
+    }
+
+    /// Lets go of a connection: tells its operations to end, and closes it when they have.
+    fn terminate(&mut self, slot: Slot, ending: Ending) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.session = None;
+        let armed = connection.armed;
+        let is_connecting = armed.contains(Operation::Connect);
+        if ending == Ending::Reset && !is_connecting {
+            self.driver.reset(&connection.socket);
+        }
+        // A reset ends receives and sends by itself, but not a watch.
+        let to_cancel: &[Operation] = match ending {
+            Ending::Reset => &[Operation::Connect, Operation::Watch],
+            Ending::Close => {
+                &[Operation::Connect, Operation::Receive, Operation::Send, Operation::Watch]
+            }
+        };
+        for operation in to_cancel {
+            if armed.contains(*operation) {
+                self.driver.cancel(*operation, slot);
+            }
+        }
+        self.close_if_joined(slot);
+    }
+}
