@@ -365,8 +365,7 @@ impl<D: Driver> Worker<D> {
         self.stage = Stage::Stopping { deadline: self.now + JOIN_TIME };
         self.close_listeners();
         while let Some((_, socket)) = self.parked.pop_front() {
-            self.driver.reset(&socket);
-            self.driver.close(socket);
+            self.turn_away(socket, CloseReason::Drained);
         }
         for (key, session) in &mut self.sessions {
             session.relay.abort(CloseReason::Drained);

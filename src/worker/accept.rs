@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::bounds::ACCEPT_RETRY;
-use crate::error::Errno;
+use crate::error::{CloseReason, Errno};
 use crate::id::{Generation, Slot};
 use crate::ring::driver::{Driver, Operation};
 use crate::time::Instant;
@@ -145,14 +145,20 @@ impl<D: Driver> Worker<D> {
 
     fn admit(&mut self, listener: usize, socket: D::Socket) {
         if let Stage::Stopping { .. } = self.stage {
-            self.driver.reset(&socket);
-            self.driver.close(socket);
+            self.turn_away(socket, CloseReason::Drained);
         } else if self.parked.is_empty() && self.session_limit.try_acquire() {
             self.start_session(listener, socket);
         } else {
             self.parked.push_back((listener, socket));
             self.pause_accepting();
         }
+    }
+
+    /// Ends a client's session before it has begun.
+    pub(super) fn turn_away(&mut self, client: D::Socket, reason: CloseReason) {
+        self.counters.closed(reason).add(1);
+        self.driver.reset(&client);
+        self.driver.close(client);
     }
 
     fn pause_accepting(&mut self) {

@@ -52,8 +52,7 @@ impl<D: Driver> Worker<D> {
     /// Starts a session that the limit has admitted.
     pub(super) fn start_session(&mut self, listener: usize, socket: D::Socket) {
         let Some((_, cluster)) = self.view.cluster_of(listener) else {
-            self.driver.reset(&socket);
-            self.driver.close(socket);
+            self.turn_away(socket, CloseReason::NoEndpoint);
             self.session_limit.release();
             return;
         };
