@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The integration tests: one binary.
+#![forbid(unsafe_code)]
+
+mod sim;

@@ -1,0 +1,296 @@
+//! Everybody outside the worker, and what they must and must not see.
+//!
+//! The rules, for each party: bytes come exactly as the other side sent them; a FIN comes after the
+//! last of them, and only if the other side finished; a reset comes only with a cause, and not
+//! before the bytes that the worker had received; whatever is due comes within [`PATIENCE`].
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use ringlane::bounds::{BUFFER_BYTES, FLUSH_TIME, WINDOW_BYTES};
+use ringlane::session::{ReceiveEnd, Side, Transport};
+
+use super::control::{Control, Deed};
+use super::coverage::Situation;
+use super::driver::SimDriver;
+use super::network::{At, Event, Network};
+use super::party::{Habits, Party, Seen};
+use super::pattern;
+
+/// Parties act at random, control at its times; in a script nobody does.
+#[derive(Default)]
+pub(crate) struct Actors {
+    pub(crate) parties: Vec<Party>,
+    pub(crate) control: Option<Control>,
+}
+
+/// How long something that is due may take to come, in virtual time: longer than all tries to
+/// connect, shorter than any idle timeout.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// A client that is not served yet may have to wait for others to time out.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(400);
+
+/// No timeout of a session ends it before it was without a byte for so long.
+const TIMEOUT_MIN: Duration = Duration::from_secs(35);
+
+impl Actors {
+    /// A client connects.
+    pub(crate) fn add_client(&mut self, network: &mut Network, listener: usize) {
+        let room = network.rng.choice([4_000, 30_000, 200_000]).unwrap_or(4_000);
+        let link = network.connect(listener, room);
+        self.add_party(network, Side::Client, link);
+    }
+
+    /// Endpoints take the connections that were made to them.
+    pub(crate) fn adopt(&mut self, network: &mut Network) {
+        if self.control.is_none() {
+            return;
+        }
+        for server in 0..network.servers.len() {
+            while let Some(link) = network.servers[server].accepted.pop_front() {
+                self.add_party(network, Side::Endpoint, link);
+            }
+        }
+    }
+
+    fn add_party(&mut self, network: &mut Network, role: Side, link: usize) {
+        let number = self.parties.len();
+        let habits = Habits::random(&mut network.rng, role, network.now);
+        let Ok(stream) = u8::try_from(number) else { panic!("more than 256 parties") };
+        self.parties.push(Party::new(role, link, stream, habits, network.now));
+        let pace = habits.pace(&mut network.rng);
+        network.schedule(pace, Event::Act(number));
+    }
+
+    pub(crate) fn are_done(&self) -> bool {
+        self.parties.iter().all(|party| party.closed)
+    }
+
+    /// Control does what it has to do at this time; `true` if the worker must be woken.
+    pub(crate) fn control(&mut self, network: &mut Network) -> bool {
+        match self.control.as_mut().and_then(|control| control.next_deed(network.now)) {
+            Some(Deed::Connect(listener)) => {
+                self.add_client(network, listener);
+                false
+            }
+            Some(deed) => self.control.as_mut().is_some_and(|control| control.perform(deed, network)),
+            None => false,
+        }
+    }
+
+    /// A party acts.
+    pub(crate) fn act(&mut self, number: usize, network: &mut Network) {
+        if self.parties[number].closed {
+            return;
+        }
+        if self.parties[number].sulking {
+            let [near, far] = &network.links[self.parties[number].link].ends;
+            if far.is_cut_off() || (far.fin_received && near.closed) {
+                self.parties[number].closed = true;
+                network.close(self.parties[number].link, At::Far);
+            }
+        } else {
+            if network.now >= self.parties[number].reads_from {
+                self.read(number, network);
+            }
+            let party = &mut self.parties[number];
+            if !party.closed && party.speak(network) && party.seen == Seen::Fin {
+                self.see_reset(number, network);
+            }
+        }
+        let party = &mut self.parties[number];
+        if !party.closed {
+            let pace = party.habits.pace(&mut network.rng);
+            let idle = network.now.saturating_since(party.last_active);
+            network.schedule(pace.max(idle / 20), Event::Act(number));
+        }
+    }
+
+    fn read(&mut self, number: usize, network: &mut Network) {
+        let party = &mut self.parties[number];
+        if party.habits.pauses && network.rng.u8(..50) == 0 {
+            party.reads_from = network.now + Duration::from_millis(network.rng.u64(..2_500));
+        }
+        if party.seen == Seen::Fin {
+            return;
+        }
+        match network.read_far(party.link, party.habits.read_max) {
+            Ok(bytes) if bytes.is_empty() => {}
+            Ok(bytes) => self.see_bytes(number, network, &bytes),
+            Err(ReceiveEnd::Finished) => self.see_fin(number, network),
+            Err(ReceiveEnd::Reset) => self.see_reset(number, network),
+        }
+    }
+
+    fn see_bytes(&mut self, number: usize, network: &mut Network, bytes: &[u8]) {
+        self.introduce(number, bytes[0]);
+        let party = &self.parties[number];
+        let Some(other) = party.other.map(|other| &self.parties[other]) else {
+            return self.fail(number, network, "bytes of nobody");
+        };
+        if party.received + bytes.len() as u64 > other.sent {
+            self.fail(number, network, "more bytes than were sent");
+        }
+        if let Some(place) = pattern::mismatch(other.stream, party.received, bytes) {
+            self.fail(number, network, &format!("a wrong byte at {place}"));
+        }
+        let party = &mut self.parties[number];
+        party.received += bytes.len() as u64;
+        party.last_active = network.now;
+    }
+
+    /// The first byte of a stream says whose it is.
+    fn introduce(&mut self, number: usize, first: u8) {
+        if self.parties[number].received > 0 {
+            return;
+        }
+        let other = usize::from(first);
+        let known = self.parties[number].other;
+        let fits = self.parties.get(other).is_some_and(|party| {
+            party.role != self.parties[number].role && party.other.is_none_or(|across| across == number)
+        });
+        if fits && known.is_none_or(|known| known == other) {
+            self.parties[number].other = Some(other);
+            self.parties[other].other = Some(number);
+        } else {
+            self.parties[number].other = None;
+        }
+    }
+
+    fn see_fin(&mut self, number: usize, network: &mut Network) {
+        let party = &self.parties[number];
+        let link = &network.links[party.link];
+        let is_due = match party.other.map(|other| &self.parties[other]) {
+            Some(other) => other.finished && other.sent == party.received,
+            None => {
+                let is_silent = |other: &Party| {
+                    other.role != party.role && other.finished && other.sent == 0 && other.other.is_none()
+                };
+                link.abandoned || self.parties.iter().any(is_silent)
+            }
+        };
+        // A Unix socket cannot tell a reset from an end.
+        let is_reset = link.transport == Transport::Unix && link.near_reset_at.is_some();
+        if is_reset {
+            return self.see_reset(number, network);
+        }
+        if !is_due {
+            self.fail(number, network, "a FIN that nobody sent, or before the last byte");
+        }
+        if !party.finished {
+            network.coverage.meet(match party.role {
+                Side::Client => Situation::HalfCloseByEndpoint,
+                Side::Endpoint => Situation::HalfCloseByClient,
+            });
+        }
+        let party = &mut self.parties[number];
+        party.seen = Seen::Fin;
+        party.last_active = network.now;
+    }
+
+    fn see_reset(&mut self, number: usize, network: &mut Network) {
+        let party = &self.parties[number];
+        let has_ended = self.control.as_ref().is_some_and(|control| control.may_reset(network.now));
+        let other = party.other.map(|other| &self.parties[other]);
+        let active = other.map_or(party.last_active, |other| other.last_active.max(party.last_active));
+        let idle = network.now.saturating_since(active);
+        if let Some(other) = other
+            && !other.cut
+            && !has_ended
+            && idle < TIMEOUT_MIN
+        {
+            self.fail(number, network, "a reset without a cause");
+        }
+        if let Some(other) = other {
+            let received = network.links[other.link].ends[At::Near as usize].read;
+            let broken = network.links[other.link].near_broken_at;
+            let reset = network.links[party.link].near_reset_at;
+            if let (true, Some(broken), Some(reset)) = (received > party.received, broken, reset)
+                && !has_ended
+                && idle < TIMEOUT_MIN
+            {
+                if reset.saturating_since(broken) < FLUSH_TIME {
+                    self.fail(number, network, "bytes received before a reset were lost");
+                }
+                network.coverage.meet(Situation::FlushTimeout);
+            }
+        }
+        let party = &mut self.parties[number];
+        party.seen = Seen::Reset;
+        party.closed = true;
+        network.close(party.link, At::Far);
+    }
+
+    /// Looks at what must hold at any time.
+    pub(crate) fn check_queues(&self, network: &Network) {
+        for (number, party) in self.parties.iter().enumerate() {
+            let Some(other) = party.other.map(|other| &self.parties[other]) else { continue };
+            let [to, from] = [party, other].map(|party| &network.links[party.link].ends[At::Near as usize]);
+            let held = from.read.saturating_sub(to.written);
+            if !to.gone && held > (WINDOW_BYTES + BUFFER_BYTES) as u64 {
+                self.fail(number, network, &format!("{held} bytes are queued"));
+            }
+        }
+    }
+
+    /// Looks whether something is due to somebody and does not come.
+    pub(crate) fn check_progress(&mut self, network: &Network, is_exhausted: bool) {
+        for number in 0..self.parties.len() {
+            let party = &self.parties[number];
+            let listens = !party.closed && !party.sulking && party.seen == Seen::Open;
+            let is_due = match party.other.map(|other| &self.parties[other]) {
+                Some(other) => other.cut || other.sent > party.received || other.finished,
+                None => party.role == Side::Client && (party.sent > 0 || party.finished),
+            };
+            let waits = listens && is_due && network.now >= party.reads_from && !is_exhausted;
+            let patience = if party.other.is_some() { PATIENCE } else { QUEUE_PATIENCE };
+            let waiting = match party.waiting {
+                _ if !waits => None,
+                Some((since, received)) if received == party.received => Some((since, received)),
+                _ => Some((network.now, party.received)),
+            };
+            self.parties[number].waiting = waiting;
+            if let Some((since, _)) = waiting
+                && network.now.saturating_since(since) > patience
+            {
+                self.fail(number, network, "nothing comes any more, though something is due");
+            }
+        }
+    }
+
+    fn fail(&self, number: usize, network: &Network, message: &str) {
+        panic!("party {number}: {message}\n{}", self.picture(network));
+    }
+
+    /// Everybody's state, in words.
+    pub(crate) fn picture(&self, network: &Network) -> String {
+        let mut text = format!("at {:.6} s\n", network.now.as_nanos() as f64 / 1e9);
+        for (number, party) in self.parties.iter().enumerate() {
+            let _infallible = writeln!(text, "party {number}: {party:?}");
+            let link = &network.links[party.link];
+            let _infallible = writeln!(
+                text,
+                "    {:?} near broken at {:?}, reset at {:?}",
+                link.stage, link.near_broken_at, link.near_reset_at
+            );
+            for (name, end) in ["near", "far"].iter().zip(&link.ends) {
+                let _infallible = writeln!(text, "    {name}: {}", end.picture());
+            }
+        }
+        text
+    }
+}
+
+impl SimDriver {
+    /// The whole world, in words.
+    pub(crate) fn picture(&self) -> String {
+        let mut text = self.actors.picture(&self.network);
+        for pending in self.operations.values() {
+            let _infallible = writeln!(text, "in flight: {pending:?}");
+        }
+        let _infallible = writeln!(text, "buffers held: {}", self.arena.held_count());
+        text
+    }
+}

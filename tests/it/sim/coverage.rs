@@ -1,0 +1,117 @@
+//! The situations that a run of seeds must have met: a simulation that never ran out of buffers
+//! says nothing about running out of buffers.
+#![forbid(unsafe_code)]
+
+macro_rules! situations {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Something that has to happen at least once over all seeds.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Situation {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Situation {
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+situations! {
+    /// A receive found no buffer.
+    Starved,
+    /// The client finished while the endpoint went on.
+    HalfCloseByClient,
+    /// The endpoint finished while the client went on.
+    HalfCloseByEndpoint,
+    /// Another endpoint was tried.
+    Retry,
+    ConnectRefused,
+    ConnectUnreachable,
+    ConnectTimeout,
+    NoEndpoint,
+    /// A cancelled connect succeeded all the same.
+    LateConnect,
+    /// The client reset while its endpoint was being connected.
+    ClientGoneWhileConnecting,
+    /// A reset arrived while bytes that had been sent before it were unread.
+    ResetBehindBytes,
+    /// A reset arrived while bytes for the one who sent it were under way.
+    ResetAgainstBytes,
+    /// Bytes that were received before a reset could not be brought across in time.
+    FlushTimeout,
+    ShortSend,
+    /// A send took the error, so the receive ended like after a FIN.
+    LostReset,
+    /// A multishot receive ended by itself, with bytes, its credit not spent.
+    ReceiveEndedEarly,
+    CreditSpent,
+    CreditExceeded,
+    /// The kernel had no multishot receive with a budget.
+    OneShotReceive,
+    AcceptEmfile,
+    OpenEmfile,
+    AcceptEndedWithConnection,
+    AcceptEndedWithout,
+    /// A connection was accepted when there were as many sessions as there may be.
+    SessionLimit,
+    /// A client still in the backlog when draining began was served.
+    AcceptedAtDrain,
+    WatchedReset,
+    /// Bytes came after their receive had been told to end.
+    LateAfterCancel,
+    /// An operation had already ended when it was cancelled.
+    CancelledTooLate,
+    SubmissionQueueFull,
+    CompletionQueueFull,
+    /// A completion was delivered after a later one of another operation.
+    Permuted,
+    SocketReused,
+    /// A chunk was joined to the one before it.
+    Coalesced,
+    GatheredSend,
+    UnixEndpoint,
+    /// A view replaced another one while sessions lived.
+    ViewChange,
+    Woken,
+    DrainDeadline,
+    Stop,
+    IdleTimeout,
+    HalfCloseTimeout,
+}
+
+/// How often each situation was met.
+#[derive(Clone, Debug)]
+pub(crate) struct Coverage {
+    counts: [u64; Situation::ALL.len()],
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Self { counts: [0; Situation::ALL.len()] }
+    }
+}
+
+impl Coverage {
+    pub(crate) fn meet(&mut self, situation: Situation) {
+        self.add(situation, 1);
+    }
+
+    pub(crate) fn add(&mut self, situation: Situation, times: u64) {
+        self.counts[situation as usize] += times;
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+    }
+
+    /// The situations that were never met.
+    pub(crate) fn missing(&self) -> Vec<Situation> {
+        self.rows().filter(|(_, count)| *count == 0).map(|(situation, _)| situation).collect()
+    }
+
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (Situation, u64)> {
+        Situation::ALL.iter().copied().zip(self.counts)
+    }
+}

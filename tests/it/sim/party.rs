@@ -1,0 +1,212 @@
+//! Clients and endpoints: what they do, at random, and what they have seen.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use ringlane::session::{Side, Transport};
+use ringlane::time::Instant;
+
+use super::network::{At, Network};
+use super::pattern;
+
+/// A client, or the endpoint's side of one connection.
+#[derive(Debug)]
+pub(crate) struct Party {
+    pub(crate) role: Side,
+    pub(crate) link: usize,
+    /// The number of the stream that it sends.
+    pub(crate) stream: u8,
+    pub(crate) habits: Habits,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// The party across, once a byte has told.
+    pub(crate) other: Option<usize>,
+    pub(crate) finished: bool,
+    /// It has reset the connection, or closed it without reading to the end.
+    pub(crate) cut: bool,
+    pub(crate) sulking: bool,
+    pub(crate) seen: Seen,
+    pub(crate) closed: bool,
+    /// It reads nothing before this.
+    pub(crate) reads_from: Instant,
+    pub(crate) last_active: Instant,
+    /// Since when something is due to it that does not come.
+    pub(crate) waiting: Option<(Instant, u64)>,
+}
+
+/// How a party's receiving has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Open,
+    Fin,
+    Reset,
+}
+
+/// What a party is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    pub(crate) total: u64,
+    pub(crate) speaks: Speaks,
+    pub(crate) ending: Ending,
+    piece: usize,
+    pub(crate) read_max: usize,
+    pace_max: u64,
+    pub(crate) pauses: bool,
+}
+
+/// When a party starts to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    AtOnce,
+    AfterBytes,
+    AfterFin,
+}
+
+/// What a party does once it has sent so much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Finish,
+    FinishAfterOther,
+    Close,
+    ResetAfter(u64),
+    ResetAt(Instant),
+    /// It neither reads nor writes any more.
+    SulkAfter(u64),
+}
+
+impl Habits {
+    pub(crate) fn random(rng: &mut fastrand::Rng, role: Side, now: Instant) -> Self {
+        let total = match rng.u32(..20) {
+            0..2 => 0,
+            2..4 => 1,
+            4..8 => rng.u64(2..200),
+            8..14 => rng.u64(200..20_000),
+            14..19 => rng.u64(20_000..150_000),
+            _ => rng.u64(150_000..500_000),
+        };
+        let pieces: &[usize] = if total > 20_000 { &[2_000, 9_000, 60_000] } else { &[1, 30, 500, 20_000] };
+        let least = (total / 400) as usize;
+        let speaks = match (role, rng.u32(..10)) {
+            (Side::Client, 1..) | (Side::Endpoint, 0..4) => Speaks::AtOnce,
+            (Side::Endpoint, 4..6) => Speaks::AfterFin,
+            _ => Speaks::AfterBytes,
+        };
+        let ending = match rng.u32(..40) {
+            0..16 => Ending::Finish,
+            16..28 => Ending::FinishAfterOther,
+            28..31 => Ending::Close,
+            31..35 => Ending::ResetAfter(rng.u64(..=total)),
+            35..39 => Ending::ResetAt(now + Duration::from_micros(rng.u64(..300_000))),
+            _ => Ending::SulkAfter(rng.u64(..=total)),
+        };
+        Self {
+            total,
+            speaks,
+            ending,
+            piece: rng.choice(pieces).copied().unwrap_or(1).max(least),
+            read_max: rng.choice([512, 4_096, 16_384, 60_000]).unwrap_or(512),
+            pace_max: rng.choice([60_000, 1_000_000, 10_000_000]).unwrap_or(1_000_000),
+            pauses: rng.u8(..4) == 0,
+        }
+    }
+
+    pub(crate) fn pace(&self, rng: &mut fastrand::Rng) -> Duration {
+        Duration::from_nanos(rng.u64(20_000..=self.pace_max))
+    }
+}
+
+impl Party {
+    pub(crate) fn new(role: Side, link: usize, stream: u8, habits: Habits, now: Instant) -> Self {
+        Self {
+            role,
+            link,
+            stream,
+            habits,
+            sent: 0,
+            received: 0,
+            other: None,
+            finished: false,
+            cut: false,
+            sulking: false,
+            seen: Seen::Open,
+            closed: false,
+            reads_from: now,
+            last_active: now,
+            waiting: None,
+        }
+    }
+
+    /// Sends, finishes, resets or closes, as it is its habit; `true` if its connection turns out
+    /// to be broken.
+    pub(crate) fn speak(&mut self, network: &mut Network) -> bool {
+        if self.is_time_to_cut(network.now) {
+            // A Unix socket has no reset: it is closed, which is an end to who reads.
+            match network.links[self.link].transport {
+                Transport::Tcp => network.reset(self.link, At::Far),
+                Transport::Unix => self.finished = true,
+            }
+            network.close(self.link, At::Far);
+            self.cut = true;
+            self.closed = true;
+            return false;
+        }
+        if let Ending::SulkAfter(bytes) = self.habits.ending
+            && self.sent >= bytes
+        {
+            self.sulking = true;
+            return false;
+        }
+        let may_speak = match self.habits.speaks {
+            Speaks::AtOnce => true,
+            Speaks::AfterBytes => self.received > 0 || self.seen == Seen::Fin,
+            Speaks::AfterFin => self.seen == Seen::Fin,
+        };
+        if may_speak && self.sent < self.habits.total && self.write(network) {
+            return true;
+        }
+        if may_speak && self.sent == self.habits.total && !self.finished {
+            self.end(network);
+        }
+        if self.finished && self.seen == Seen::Fin && !self.closed {
+            network.close(self.link, At::Far);
+            self.closed = true;
+        }
+        false
+    }
+
+    fn is_time_to_cut(&self, now: Instant) -> bool {
+        match self.habits.ending {
+            Ending::ResetAfter(bytes) => self.sent >= bytes,
+            Ending::ResetAt(at) => now >= at,
+            _ => false,
+        }
+    }
+
+    fn write(&mut self, network: &mut Network) -> bool {
+        let most = self.habits.piece.min((self.habits.total - self.sent) as usize);
+        let bytes = pattern::bytes(self.stream, self.sent, network.rng.usize(1..=most));
+        match network.write(self.link, At::Far, &bytes) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.sent += count as u64;
+                self.last_active = network.now;
+                false
+            }
+            Err(_) => true,
+        }
+    }
+
+    fn end(&mut self, network: &mut Network) {
+        match self.habits.ending {
+            Ending::FinishAfterOther if self.seen != Seen::Fin => return,
+            Ending::Close => {
+                self.cut = self.seen != Seen::Fin;
+                network.close(self.link, At::Far);
+                self.closed = true;
+            }
+            _ => network.finish(self.link, At::Far),
+        }
+        self.finished = true;
+        self.last_active = network.now;
+    }
+}

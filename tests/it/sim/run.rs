@@ -1,0 +1,236 @@
+//! One seed: a world drawn at random, a worker in it, and what must be true at the end.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringlane::balance::endpoint::{Address, Endpoint};
+use ringlane::error::CloseReason;
+use ringlane::id::{EndpointId, WorkerIndex};
+use ringlane::limits::Limit;
+use ringlane::metrics::WorkerCounters;
+use ringlane::session::Settings;
+use ringlane::time::Instant;
+use ringlane::update;
+use ringlane::worker::{Parts, Turn, Worker};
+
+use super::actors::Actors;
+use super::control::{Control, Deed};
+use super::coverage::{Coverage, Situation};
+use super::driver::{Kernel, SimDriver};
+use super::network::{Answer, Event, Network, Server};
+
+/// What came of a seed.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) trace: u64,
+    pub(crate) coverage: Coverage,
+    pub(crate) sessions: u64,
+    pub(crate) turns: u64,
+}
+
+/// More turns than any seed needs: a worker that spins in one place.
+const TURNS_MAX: u64 = 300_000;
+
+/// A worker in its world.
+struct Run {
+    worker: Worker<SimDriver>,
+    counters: Arc<WorkerCounters>,
+    limit: Arc<Limit>,
+    next_look: Instant,
+}
+
+/// Runs the world of this seed from its beginning to its end.
+///
+/// Panics: if anything is not as it must be.
+pub(crate) fn run(seed: u64) -> Outcome {
+    let mut run = Run::new(seed);
+    while run.turn() == Turn::Goes {}
+    run.end()
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let kernel = random_kernel(&mut rng);
+        let settings = random_settings(&mut rng);
+        let latency = Duration::from_micros(rng.choice([40, 400, 5_000]).unwrap_or(400));
+        let mut network = Network::new(rng.fork(), latency);
+        network.near_room = rng.choice([3_000, 40_000, 300_000]).unwrap_or(40_000);
+        network.late_after = settings.connect_timeout;
+        let listeners = rng.usize(1..=2);
+        network.servers = random_servers(&mut rng);
+        let endpoints = (0u32..).zip(&network.servers).map(|(id, server)| {
+            let address = Some(server.address.clone());
+            Arc::new(Endpoint::new(EndpointId(id), format!("endpoint {id}"), address, 1))
+        });
+        let endpoints = endpoints.collect();
+        let deeds = random_deeds(&mut rng, network.now, listeners);
+        let (events_sender, events) = update::events();
+        let (post, inbox) = update::channel(WorkerIndex(0), events_sender);
+        let control = Control::new((post, events), endpoints, listeners, settings, deeds);
+        for at in control.times() {
+            network.schedule(at.saturating_since(network.now), Event::Control);
+        }
+        let actors = Actors { parties: Vec::new(), control: Some(control) };
+        let mut driver = SimDriver::new(kernel, network, actors);
+        let sockets = (0..listeners).map(|_| driver.listen()).collect();
+        let limit = Arc::new(Limit::new(rng.choice([2, 5, 64, 64]).unwrap_or(64)));
+        let counters = Arc::new(WorkerCounters::default());
+        let worker = Worker::new(Parts {
+            driver,
+            listeners: sockets,
+            inbox,
+            workers: 1,
+            session_limit: Arc::clone(&limit),
+            counters: Arc::clone(&counters),
+            seed,
+        });
+        Self { worker, counters, limit, next_look: Instant::default() }
+    }
+
+    fn turn(&mut self) -> Turn {
+        let sessions = self.counters.open_sessions.value();
+        let turn = self.worker.turn();
+        let turns = self.counters.turns.value();
+        let driver = self.worker.driver();
+        if turns > TURNS_MAX {
+            driver.fail("the worker spins");
+        }
+        if self.limit.count() > self.limit.max() {
+            driver.fail("more sessions than there may be");
+        }
+        driver.actors.check_queues(&driver.network);
+        if driver.network.now >= self.next_look {
+            self.next_look = driver.network.now + Duration::from_secs(1);
+            driver.actors.check_progress(&driver.network, driver.arena.is_exhausted());
+        }
+        if sessions > 0
+            && let Some(control) = &driver.actors.control
+            && control.acknowledged > 1
+        {
+            driver.network.coverage.meet(Situation::ViewChange);
+        }
+        match turn {
+            Ok(turn) => turn,
+            Err(errno) => driver.fail(&format!("the driver failed: {errno}")),
+        }
+    }
+
+    /// What must be true once the worker has ended.
+    fn end(&mut self) -> Outcome {
+        let Self { worker, counters, limit, .. } = self;
+        let driver = worker.driver();
+        let until = driver.network.now + Duration::from_secs(120);
+        driver.settle(until);
+        let closed = |reason| counters.closed(reason).value();
+        let must = |is_so: bool, what: &str| {
+            if !is_so {
+                driver.fail(what);
+            }
+        };
+        must(driver.actors.are_done(), "a party never learned that its session is over");
+        must(driver.arena.held_count() == 0, "a buffer was not given back");
+        must(driver.open_sockets() == 0, "a socket is still open");
+        must(limit.count() == 0, "the limit counts sessions that are over");
+        must(counters.stale_completions.value() == 0, "a completion came for a slot's earlier tenant");
+        must(closed(CloseReason::Internal) == 0, "a session ended for a fault of the worker's own");
+        let (accepted, total) = (counters.accepted.value(), counters.closed_total());
+        must(accepted == total, &format!("{accepted} connections accepted, {total} closed"));
+        if let Some(control) = &driver.actors.control {
+            let open = control.endpoints.iter().any(|endpoint| endpoint.open_sessions() > 0);
+            must(!open, "an endpoint counts sessions that are over");
+        }
+        let network = &mut driver.network;
+        let reasons = [
+            (Situation::NoEndpoint, closed(CloseReason::NoEndpoint)),
+            (Situation::ConnectTimeout, closed(CloseReason::ConnectTimeout)),
+            (Situation::IdleTimeout, closed(CloseReason::IdleTimeout)),
+            (Situation::HalfCloseTimeout, closed(CloseReason::HalfCloseTimeout)),
+            (Situation::DrainDeadline, closed(CloseReason::Drained)),
+            (Situation::Retry, counters.retries.value()),
+            (Situation::SessionLimit, counters.accept_pauses.value()),
+            (Situation::Coalesced, driver.arena.joined),
+        ];
+        for (situation, times) in reasons {
+            network.coverage.add(situation, times);
+        }
+        Outcome {
+            trace: driver.trace,
+            coverage: network.coverage.clone(),
+            sessions: total,
+            turns: counters.turns.value(),
+        }
+    }
+}
+
+fn random_kernel(rng: &mut fastrand::Rng) -> Kernel {
+    Kernel {
+        buffers: rng.choice([48, 64, 256]).unwrap_or(64),
+        posted: rng.choice([2, 8, 40]).unwrap_or(8),
+        submissions: rng.choice([2, 10, 2048]).unwrap_or(2048),
+        completions: rng.choice([3, 12, 4096]).unwrap_or(4096),
+        descriptors: rng.choice([6, 25, 1000, 1000]).unwrap_or(1000),
+        byte_budget: rng.u8(..3) > 0,
+        oddity: rng.choice([8, 30, 1000]).unwrap_or(30),
+    }
+}
+
+fn random_settings(rng: &mut fastrand::Rng) -> Settings {
+    Settings {
+        connect_timeout: Duration::from_millis(rng.u64(300..3_000)),
+        tries: rng.u8(1..=3),
+        retry_within: Duration::from_secs(rng.u64(1..10)),
+        idle_timeout: Duration::from_secs(45),
+        half_close_timeout: Duration::from_secs(40),
+    }
+}
+
+fn random_servers(rng: &mut fastrand::Rng) -> Vec<Server> {
+    let count: u16 = rng.u16(1..=4);
+    let mut servers = Vec::new();
+    for place in 0..count {
+        let address = match rng.u8(..4) {
+            0 => Address::Unix(PathBuf::from(format!("/endpoint/{place}"))),
+            _ => Address::Tcp(([10, 0, 0, 1], 1000 + place).into()),
+        };
+        let answer = match rng.u8(..16) {
+            0..11 => Answer::Accept,
+            11..13 => Answer::Refuse,
+            13 => Answer::Unreachable,
+            14 => Answer::Silence,
+            _ => Answer::Late,
+        };
+        let room = rng.choice([4_000, 30_000, 200_000]).unwrap_or(4_000);
+        servers.push(Server { address, answer, accepted: Default::default(), room });
+    }
+    servers
+}
+
+/// When clients come, views change, and how it ends.
+fn random_deeds(rng: &mut fastrand::Rng, now: Instant, listeners: usize) -> Vec<(Instant, Deed)> {
+    let mut deeds = vec![(now, Deed::Publish)];
+    let clients = rng.u32(4..=18);
+    let spread = rng.choice([1_000, 300_000, 4_000_000]).unwrap_or(1_000);
+    for _ in 0..clients {
+        let at = now + Duration::from_micros(rng.u64(..spread));
+        deeds.push((at, Deed::Connect(rng.usize(..listeners))));
+    }
+    for _ in 0..rng.u8(..4) {
+        deeds.push((now + Duration::from_micros(rng.u64(..2 * spread)), Deed::Publish));
+    }
+    let end = rng.choice([spread / 2, spread + 2_000_000, 60_000_000]).unwrap_or(spread);
+    let end = now + Duration::from_micros(end);
+    let deed = match rng.u8(..6) {
+        0 => Deed::Stop,
+        1 => Deed::Vanish,
+        2 => Deed::Drain(Duration::ZERO),
+        _ => Deed::Drain(Duration::from_millis(rng.u64(..30_000))),
+    };
+    deeds.push((end, deed));
+    if rng.u8(..8) == 0 {
+        deeds.push((end + Duration::from_millis(rng.u64(..500)), Deed::Stop));
+    }
+    deeds
+}
