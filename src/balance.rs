@@ -194,3 +194,33 @@ impl Balancer {
         Some(&candidates.member(position).endpoint)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use endpoint::Address;
+
+    /// Endpoints e0, e1, ... with these weights.
+    pub(super) fn candidates(weights: &[u32]) -> Candidates {
+        let members = (0u32..)
+            .zip(weights)
+            .map(|(id, &weight)| {
+                let address = Some(Address::Unix("/nowhere".into()));
+                let endpoint = Endpoint::new(EndpointId(id), format!("e{id}"), address, 4);
+                Member { endpoint: Arc::new(endpoint), weight }
+            })
+            .collect();
+        Candidates::new(members)
+    }
+
+    #[test]
+    fn policies_are_found_by_name_and_near_misses_are_named() {
+        for policy in Policy::ALL {
+            assert_eq!(policy.name().parse(), Ok(policy));
+        }
+        let error = |name: &str| name.parse::<Policy>().map_or_else(|error| error, |_| String::new());
+        assert!(error("round-robin").contains("did you mean `round_robin`"));
+        assert!(error("leastconn").contains("did you mean `least_conn`"));
+        assert!(error("fastest").contains("one of round_robin, least_conn"));
+    }
+}

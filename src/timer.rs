@@ -211,7 +211,8 @@ mod tests {
                         model.remove(&key);
                     }
                     _ => {
-                        now += rng.u64(0..[15, 500, 60_000][rng.usize(0..3)]);
+                        let reach = [15, 500, 60_000][rng.usize(0..3)];
+                        now += rng.u64(0..reach);
                         let mut due = Vec::new();
                         wheel.expire(at(now), &mut due);
                         due.sort_unstable();

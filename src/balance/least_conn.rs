@@ -66,7 +66,7 @@ fn least(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::round_robin::tests::candidates;
+    use crate::balance::tests::candidates;
 
     fn open_after(weights: &[u32], sessions: u32) -> Vec<u32> {
         let candidates = candidates(weights);

@@ -109,27 +109,8 @@ impl RoundRobin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::Balancer;
-    use crate::balance::Policy;
-    use crate::balance::endpoint::{Address, Endpoint};
-    use crate::id::EndpointId;
-    use std::sync::Arc;
-
-    pub(in crate::balance) fn candidates(weights: &[u32]) -> Candidates {
-        let members = (0u32..)
-            .zip(weights)
-            .map(|(id, &weight)| Member {
-                endpoint: Arc::new(Endpoint::new(
-                    EndpointId(id),
-                    format!("e{id}"),
-                    Some(Address::Unix("/nowhere".into())),
-                    4,
-                )),
-                weight,
-            })
-            .collect();
-        Candidates::new(members)
-    }
+    use crate::balance::tests::candidates;
+    use crate::balance::{Balancer, Policy};
 
     fn picks(weights: &[u32], worker: u16, count: usize) -> Vec<u32> {
         let candidates = candidates(weights);
