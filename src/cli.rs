@@ -124,7 +124,10 @@ impl RunArguments {
             listen: self.listen,
             targets: self.targets,
             policy: self.balance,
-            workers: Workers { count: self.workers.0, cpus: self.cpus },
+            workers: Workers {
+                count: self.workers.0,
+                cpus: self.cpus,
+            },
             settings: Settings {
                 connect_timeout: self.connect_timeout,
                 tries: self.tries,
@@ -145,8 +148,10 @@ fn run(arguments: RunArguments) -> Result<(), StartError> {
     for line in features.report() {
         tracing::info!("io_uring: {line}");
     }
-    let signals = process::stop_signals()
-        .map_err(|source| StartError::System { what: "signals", source })?;
+    let signals = process::stop_signals().map_err(|source| StartError::System {
+        what: "signals",
+        source,
+    })?;
     let running = Running::start_with(&plan, &features)?;
     for addr in running.listen_addrs() {
         tracing::info!(%addr, workers = running.counters().len(), "listening");
@@ -179,7 +184,14 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_plan() {
-        let words = ["ringlane", "run", "--listen", "127.0.0.1:1", "--to", "127.0.0.1:2"];
+        let words = [
+            "ringlane",
+            "run",
+            "--listen",
+            "127.0.0.1:1",
+            "--to",
+            "127.0.0.1:2",
+        ];
         let Command::Run(arguments) = Arguments::parse_from(words).command else {
             panic!("`run` is the command");
         };

@@ -44,7 +44,11 @@ impl Control {
                 stopped: false,
             })
             .collect();
-        Self { workers, events, published: Epoch(0) }
+        Self {
+            workers,
+            events,
+            published: Epoch(0),
+        }
     }
 
     /// The channel that workers report by, for waiting on it beside other things. What comes out
@@ -87,7 +91,11 @@ impl Control {
     /// comes back is freed here.
     pub fn handle_event(&mut self, event: Event) -> Option<(WorkerIndex, Errno)> {
         match event {
-            Event::Acknowledged { worker, epoch, retired: _ } => {
+            Event::Acknowledged {
+                worker,
+                epoch,
+                retired: _,
+            } => {
                 if let Some(link) = self.workers.get_mut(usize::from(worker.0)) {
                     link.acknowledged = epoch;
                 }

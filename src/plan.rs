@@ -12,7 +12,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::balance::Policy;
-use crate::bounds::{ENDPOINTS_MAX, LISTENERS_MAX, SESSIONS_MAX, TRIES_MAX, WEIGHT_MAX, WORKERS_MAX};
+use crate::bounds::{
+    ENDPOINTS_MAX, LISTENERS_MAX, SESSIONS_MAX, TRIES_MAX, WEIGHT_MAX, WORKERS_MAX,
+};
 use crate::session::Settings;
 
 /// What is to be run.
@@ -56,18 +58,25 @@ impl Plan {
             problems.push("--to: there must be at least one endpoint".to_string());
         }
         if self.targets.len() > ENDPOINTS_MAX {
-            problems.push(format!("--to: at most {ENDPOINTS_MAX} endpoints are possible"));
+            problems.push(format!(
+                "--to: at most {ENDPOINTS_MAX} endpoints are possible"
+            ));
         }
         for (position, target) in self.targets.iter().enumerate() {
             if let Some(name) = &target.name
-                && self.targets[..position].iter().any(|other| other.name.as_ref() == Some(name))
+                && self.targets[..position]
+                    .iter()
+                    .any(|other| other.name.as_ref() == Some(name))
             {
                 problems.push(format!("--to: two endpoints are named `{name}`"));
             }
         }
         let settings = &self.settings;
         if settings.tries == 0 || usize::from(settings.tries) > TRIES_MAX {
-            problems.push(format!("--tries: {} is not from 1 to {TRIES_MAX}", settings.tries));
+            problems.push(format!(
+                "--tries: {} is not from 1 to {TRIES_MAX}",
+                settings.tries
+            ));
         }
         let timeouts = [
             ("--connect-timeout", settings.connect_timeout),
@@ -77,17 +86,30 @@ impl Plan {
         ];
         for (option, timeout) in timeouts {
             if timeout.is_zero() || timeout > TIMEOUT_MAX {
-                problems.push(format!("{option}: it must be more than 0 and at most 365 days"));
+                problems.push(format!(
+                    "{option}: it must be more than 0 and at most 365 days"
+                ));
             }
         }
         if self.drain_timeout > TIMEOUT_MAX {
             problems.push("--drain-timeout: it must be at most 365 days".to_string());
         }
-        if self.max_sessions.is_some_and(|max| max == 0 || max > SESSIONS_MAX) {
-            problems.push(format!("--max-sessions: it must be from 1 to {SESSIONS_MAX}"));
+        if self
+            .max_sessions
+            .is_some_and(|max| max == 0 || max > SESSIONS_MAX)
+        {
+            problems.push(format!(
+                "--max-sessions: it must be from 1 to {SESSIONS_MAX}"
+            ));
         }
-        if self.workers.count.is_some_and(|count| count == 0 || count > WORKERS_MAX) {
-            problems.push(format!("--workers: it must be `auto` or from 1 to {WORKERS_MAX}"));
+        if self
+            .workers
+            .count
+            .is_some_and(|count| count == 0 || count > WORKERS_MAX)
+        {
+            problems.push(format!(
+                "--workers: it must be `auto` or from 1 to {WORKERS_MAX}"
+            ));
         }
         problems
     }
@@ -97,7 +119,9 @@ impl Plan {
             problems.push("--listen: there must be at least one address".to_string());
         }
         if self.listen.len() > LISTENERS_MAX {
-            problems.push(format!("--listen: at most {LISTENERS_MAX} addresses are possible"));
+            problems.push(format!(
+                "--listen: at most {LISTENERS_MAX} addresses are possible"
+            ));
         }
         for (position, addr) in self.listen.iter().enumerate() {
             for earlier in &self.listen[..position] {
@@ -207,7 +231,11 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',');
         let place = parse_place(parts.next().unwrap_or_default())?;
-        let mut target = Self { place, weight: 1, name: None };
+        let mut target = Self {
+            place,
+            weight: 1,
+            name: None,
+        };
         for part in parts {
             match part.split_once('=') {
                 Some(("weight", value)) => target.weight = parse_weight(value)?,
@@ -229,18 +257,30 @@ fn parse_place(text: &str) -> Result<Place, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         // 107 bytes and a zero fit the kernel's address.
         if !path.starts_with('/') || path.len() > 107 {
-            return Err(format!("`{path}` must be an absolute path of at most 107 bytes"));
+            return Err(format!(
+                "`{path}` must be an absolute path of at most 107 bytes"
+            ));
         }
         return Ok(Place::Unix(path.into()));
     }
     if let Some((scheme, rest)) = text.split_once("://") {
-        return Err(format!("`{scheme}://` is not part of an address; write {rest}"));
+        return Err(format!(
+            "`{scheme}://` is not part of an address; write {rest}"
+        ));
     }
     if let Ok(addr) = text.parse::<SocketAddr>() {
-        return if addr.port() == 0 { Err(no_port(text)) } else { Ok(Place::Address(addr)) };
+        return if addr.port() == 0 {
+            Err(no_port(text))
+        } else {
+            Ok(Place::Address(addr))
+        };
     }
     let (host, port) = text.rsplit_once(':').ok_or_else(|| no_port(text))?;
-    let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(|| no_port(text))?;
+    let port = port
+        .parse()
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(|| no_port(text))?;
     if host.is_empty() || host.contains([':', '[', ']', '/', ' ']) {
         return Err(format!(
             "`{host}` is no host; expected HOST:PORT, 10.0.0.1:80, [::1]:80 or unix:/PATH"
@@ -256,7 +296,9 @@ fn no_port(text: &str) -> String {
 fn parse_weight(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(weight) if weight <= WEIGHT_MAX => Ok(weight),
-        _ => Err(format!("`{text}` is no weight; expected a number from 0 to {WEIGHT_MAX}")),
+        _ => Err(format!(
+            "`{text}` is no weight; expected a number from 0 to {WEIGHT_MAX}"
+        )),
     }
 }
 
@@ -268,9 +310,12 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     if let Some(port) = any.strip_prefix(':')
         && let Ok(port) = port.parse::<u16>()
     {
-        return Err(format!("write 0.0.0.0:{port} for every IPv4 address, [::]:{port} for IPv6"));
+        return Err(format!(
+            "write 0.0.0.0:{port} for every IPv4 address, [::]:{port} for IPv6"
+        ));
     }
-    text.parse().map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:8080 or [::]:8080".to_string())
+    text.parse()
+        .map_err(|_| "expected ADDRESS:PORT, such as 127.0.0.1:8080 or [::]:8080".to_string())
 }
 
 #[cfg(test)]
@@ -278,19 +323,45 @@ mod tests {
     use super::*;
 
     fn listen(addrs: &[&str]) -> Vec<String> {
-        let listen = addrs.iter().filter_map(|addr| parse_listen(addr).ok()).collect();
-        let target = Target { place: Place::Host("a".into(), 1), weight: 1, name: None };
+        let listen = addrs
+            .iter()
+            .filter_map(|addr| parse_listen(addr).ok())
+            .collect();
+        let target = Target {
+            place: Place::Host("a".into(), 1),
+            weight: 1,
+            name: None,
+        };
         Plan::new(listen, vec![target]).problems()
     }
 
     #[test]
     fn targets_are_read() {
         let check = |text: &str, place: Place, weight| {
-            assert_eq!(text.parse(), Ok(Target { place, weight, name: None }));
+            assert_eq!(
+                text.parse(),
+                Ok(Target {
+                    place,
+                    weight,
+                    name: None
+                })
+            );
         };
-        check("127.0.0.1:9001", Place::Address(([127, 0, 0, 1], 9001).into()), 1);
-        check("[::1]:80,weight=3", Place::Address("[::1]:80".parse().expect("an address")), 3);
-        check("db.internal:5432,weight=0", Place::Host("db.internal".into(), 5432), 0);
+        check(
+            "127.0.0.1:9001",
+            Place::Address(([127, 0, 0, 1], 9001).into()),
+            1,
+        );
+        check(
+            "[::1]:80,weight=3",
+            Place::Address("[::1]:80".parse().expect("an address")),
+            3,
+        );
+        check(
+            "db.internal:5432,weight=0",
+            Place::Host("db.internal".into(), 5432),
+            0,
+        );
         check("unix:/run/a.sock", Place::Unix("/run/a.sock".into()), 1);
         let named: Target = "a:1,name=first".parse().expect("a target");
         assert_eq!(named.name.as_deref(), Some("first"));

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::balance::endpoint::Endpoint;
 use crate::balance::Candidates;
+use crate::balance::endpoint::Endpoint;
 use crate::bounds::{
     ARENA_BUFFERS_MAX, ARENA_BUFFERS_MIN, DESCRIPTORS_KEPT, SESSIONS_MAX, WORKERS_MAX,
 };
@@ -103,11 +103,19 @@ impl Running {
             return Err(StartError::Plan(problems));
         }
         let cpus = worker_cpus(plan)?;
-        let descriptors = sys::descriptors::raise_limit()
-            .map_err(|source| StartError::System { what: "the limit of descriptors", source })?;
+        let descriptors = sys::descriptors::raise_limit().map_err(|source| StartError::System {
+            what: "the limit of descriptors",
+            source,
+        })?;
         let sessions_max = sessions_max(descriptors, cpus.len(), plan.listen.len());
-        let sessions = plan.max_sessions.map_or(sessions_max, |max| max.min(sessions_max));
-        tracing::info!(sessions, descriptors, "sessions that are possible at a time");
+        let sessions = plan
+            .max_sessions
+            .map_or(sessions_max, |max| max.min(sessions_max));
+        tracing::info!(
+            sessions,
+            descriptors,
+            "sessions that are possible at a time"
+        );
         if plan.max_sessions.is_some_and(|max| max > sessions_max) {
             tracing::warn!(
                 "--max-sessions is cut to {sessions_max}: the descriptor limit allows no more"
@@ -115,7 +123,10 @@ impl Running {
         }
         let session_limit = Arc::new(Limit::new(sessions));
         let members = resolve::members(&plan.targets, cpus.len());
-        let endpoints = members.iter().map(|member| Arc::clone(&member.endpoint)).collect();
+        let endpoints = members
+            .iter()
+            .map(|member| Arc::clone(&member.endpoint))
+            .collect();
         let sockets = listeners::bind(&plan.listen, cpus.len())?;
         let mut running = Self {
             control: Control::new(Vec::new(), update::events().1),
@@ -256,7 +267,11 @@ impl Running {
             })
             .collect();
         let epoch = self.control.next_epoch();
-        self.control.publish(View { epoch, listeners, clusters: vec![Arc::new(cluster)] });
+        self.control.publish(View {
+            epoch,
+            listeners,
+            clusters: vec![Arc::new(cluster)],
+        });
         for worker in self.control.await_acknowledged(ACKNOWLEDGE_TIMEOUT) {
             tracing::warn!(worker = worker.0, "the worker has not begun to accept yet");
         }
@@ -287,13 +302,20 @@ impl Start {
     fn run(self) {
         let worker = self.inbox.worker();
         if !sys::affinity::pin_to(self.cpu) {
-            tracing::warn!(worker = worker.0, cpu = self.cpu, "the worker could not be pinned");
+            tracing::warn!(
+                worker = worker.0,
+                cpu = self.cpu,
+                "the worker could not be pinned"
+            );
         }
         let driver = match Uring::new(&self.features, self.buffers, self.wake) {
             Ok(driver) => driver,
             Err(error) => {
                 let _nobody_waits = self.ready.send(Err(error));
-                let _ended = self.events.send(Event::Stopped { worker, failure: None });
+                let _ended = self.events.send(Event::Stopped {
+                    worker,
+                    failure: None,
+                });
                 return;
             }
         };
@@ -331,10 +353,16 @@ fn worker_cpus(plan: &Plan) -> Result<Vec<usize>, StartError> {
         None if allowed.is_empty() => vec![0],
         None => allowed,
     };
-    let auto = sys::affinity::usable_cpus().min(cpus.len()).min(WORKERS_MAX);
+    let auto = sys::affinity::usable_cpus()
+        .min(cpus.len())
+        .min(WORKERS_MAX);
     let count = plan.workers.count.unwrap_or(auto);
     if count > cpus.len() {
-        tracing::warn!(workers = count, cpus = cpus.len(), "several workers share a CPU");
+        tracing::warn!(
+            workers = count,
+            cpus = cpus.len(),
+            "several workers share a CPU"
+        );
     }
     Ok((0..count).map(|index| cpus[index % cpus.len()]).collect())
 }
@@ -344,10 +372,14 @@ fn worker_cpus(plan: &Plan) -> Result<Vec<usize>, StartError> {
 fn sessions_max(descriptors: u64, workers: usize, listeners: usize) -> usize {
     let own = DESCRIPTORS_KEPT + (workers * (listeners + 4)) as u64;
     let spare = descriptors.saturating_sub(own);
-    usize::try_from((spare - spare / 8) / 2).unwrap_or(usize::MAX).clamp(1, SESSIONS_MAX)
+    usize::try_from((spare - spare / 8) / 2)
+        .unwrap_or(usize::MAX)
+        .clamp(1, SESSIONS_MAX)
 }
 
 /// How many buffers a worker's arena has: address space for two a session.
 fn arena_buffers(sessions: usize) -> usize {
-    (2 * sessions).next_power_of_two().clamp(ARENA_BUFFERS_MIN, ARENA_BUFFERS_MAX)
+    (2 * sessions)
+        .next_power_of_two()
+        .clamp(ARENA_BUFFERS_MIN, ARENA_BUFFERS_MAX)
 }

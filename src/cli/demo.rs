@@ -27,13 +27,19 @@ const WEIGHTS: [u32; 3] = [1, 1, 2];
 ///
 /// Errors: the listener's port is in use, io_uring is forbidden.
 pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
-    let signals = process::stop_signals()
-        .map_err(|source| StartError::System { what: "signals", source })?;
+    let signals = process::stop_signals().map_err(|source| StartError::System {
+        what: "signals",
+        source,
+    })?;
     let mut servers = Vec::new();
     let mut targets = Vec::new();
     for weight in WEIGHTS {
         let server = TestServer::start(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        targets.push(Target { place: Place::Address(server.addr), weight, name: None });
+        targets.push(Target {
+            place: Place::Address(server.addr),
+            weight,
+            name: None,
+        });
         servers.push(server);
     }
     let plan = Plan::new(vec![arguments.listen], targets);
@@ -41,20 +47,29 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
     introduce(&running);
     let until = arguments.duration.map(|duration| Instant::now() + duration);
     let mut shown = String::new();
-    process::serve(running, &signals, Duration::from_secs(1), until, |running| {
-        let counts = counts(running, &servers);
-        if counts != shown {
-            println!("{counts}");
-            shown = counts;
-        }
-    });
+    process::serve(
+        running,
+        &signals,
+        Duration::from_secs(1),
+        until,
+        |running| {
+            let counts = counts(running, &servers);
+            if counts != shown {
+                println!("{counts}");
+                shown = counts;
+            }
+        },
+    );
     println!("the demonstration is over");
     Ok(())
 }
 
 fn introduce(running: &Running) {
     let addr = running.listen_addrs()[0];
-    println!("Ringlane listens on {addr} with {} workers and balances over:", running.counters().len());
+    println!(
+        "Ringlane listens on {addr} with {} workers and balances over:",
+        running.counters().len()
+    );
     for (endpoint, weight) in running.endpoints().iter().zip(WEIGHTS) {
         println!("  {} (weight {weight})", endpoint.name);
     }
@@ -62,20 +77,28 @@ fn introduce(running: &Running) {
     println!("Try in another terminal:");
     println!("  curl http://{addr}/                # repeat it: the port that answers changes");
     println!("  for i in $(seq 100); do curl -s http://{addr}/; done | sort | uniq -c");
-    println!("  echo hello | nc -N {} {}   # any TCP works, also one that half-closes", addr.ip(), addr.port());
+    println!(
+        "  echo hello | nc -N {} {}   # any TCP works, also one that half-closes",
+        addr.ip(),
+        addr.port()
+    );
     println!();
     println!("Ctrl-C ends it. Counts appear here when they change.");
 }
 
 fn counts(running: &Running, servers: &[TestServer]) -> String {
-    let endpoints = running.endpoints().iter().zip(servers).map(|(endpoint, server)| {
-        format!(
-            "{}: {} sessions ({} open), {} answers",
-            endpoint.name,
-            endpoint.total(|counters| &counters.sessions),
-            endpoint.open_sessions(),
-            server.answered.load(Ordering::Relaxed),
-        )
-    });
+    let endpoints = running
+        .endpoints()
+        .iter()
+        .zip(servers)
+        .map(|(endpoint, server)| {
+            format!(
+                "{}: {} sessions ({} open), {} answers",
+                endpoint.name,
+                endpoint.total(|counters| &counters.sessions),
+                endpoint.open_sessions(),
+                server.answered.load(Ordering::Relaxed),
+            )
+        });
     endpoints.collect::<Vec<_>>().join(" | ")
 }

@@ -35,8 +35,10 @@ const LINE_MAX: u64 = 64 * 1024;
 ///
 /// Errors: a port that cannot be bound.
 pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
-    let signals = process::stop_signals()
-        .map_err(|source| StartError::System { what: "signals", source })?;
+    let signals = process::stop_signals().map_err(|source| StartError::System {
+        what: "signals",
+        source,
+    })?;
     for port in &arguments.ports {
         let server = TestServer::start(SocketAddr::new(arguments.bind, *port))?;
         println!("serving {}", server.addr);
@@ -59,7 +61,10 @@ impl TestServer {
     ///
     /// Errors: the port cannot be bound.
     pub(super) fn start(addr: SocketAddr) -> Result<Self, StartError> {
-        let refused = |error: io::Error| StartError::Bind { addr, reason: error.to_string() };
+        let refused = |error: io::Error| StartError::Bind {
+            addr,
+            reason: error.to_string(),
+        };
         let listener = TcpListener::bind(addr).map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
         let answered = Arc::new(AtomicU64::new(0));
@@ -107,7 +112,12 @@ fn converse(client: &TcpStream, port: u16, answered: &AtomicU64) -> io::Result<(
     let mut writer = client;
     loop {
         let mut line = Vec::new();
-        if reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)? == 0 {
+        if reader
+            .by_ref()
+            .take(LINE_MAX)
+            .read_until(b'\n', &mut line)?
+            == 0
+        {
             return Ok(());
         }
         answered.fetch_add(1, Ordering::Relaxed);
@@ -145,21 +155,32 @@ fn answer_request(
             break;
         }
         let line = line.trim().to_ascii_lowercase();
-        match line.split_once(':').map(|(name, value)| (name, value.trim())) {
+        match line
+            .split_once(':')
+            .map(|(name, value)| (name, value.trim()))
+        {
             Some(("content-length", value)) => body_bytes = value.parse().unwrap_or(0),
             Some(("connection", value)) => keep_alive = value != "close" && keep_alive,
             _ => {}
         }
     }
     io::copy(&mut reader.by_ref().take(body_bytes), &mut io::sink())?;
-    let path = request_line.split_whitespace().nth(1).unwrap_or("/").to_string();
+    let path = request_line
+        .split_whitespace()
+        .nth(1)
+        .unwrap_or("/")
+        .to_string();
     let body = format!("port {port} answers {path}\n");
     let connection = if keep_alive { "keep-alive" } else { "close" };
     let answer = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: \
          {connection}\r\nx-port: {port}\r\n\r\n{}",
         body.len(),
-        if request_line.starts_with("HEAD ") { "" } else { &body },
+        if request_line.starts_with("HEAD ") {
+            ""
+        } else {
+            &body
+        },
     );
     let mut writer = *reader.get_ref();
     writer.write_all(answer.as_bytes())?;

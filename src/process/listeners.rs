@@ -27,7 +27,10 @@ pub(super) fn bind(listen: &[SocketAddr], workers: usize) -> Result<Listeners, S
     let mut addrs = Vec::new();
     let mut by_worker: Vec<Vec<OwnedFd>> = (0..workers).map(|_| Vec::new()).collect();
     for &addr in listen {
-        let refused = |error: io::Error| StartError::Bind { addr, reason: reason(addr, &error) };
+        let refused = |error: io::Error| StartError::Bind {
+            addr,
+            reason: reason(addr, &error),
+        };
         let mut bound = socket::probe_free(addr).map_err(refused)?;
         for sockets in &mut by_worker {
             let listener = socket::listen(bound, BACKLOG).map_err(refused)?;

@@ -14,17 +14,33 @@ use crate::plan::{Place, Target};
 pub(super) fn members(targets: &[Target], workers: usize) -> Vec<Member> {
     let mut members: Vec<Member> = Vec::new();
     for target in targets {
-        let title = target.name.clone().unwrap_or_else(|| target.place.to_string());
+        let title = target
+            .name
+            .clone()
+            .unwrap_or_else(|| target.place.to_string());
         let addresses = addresses(&target.place);
         let several = addresses.len() > 1;
         if addresses.is_empty() {
-            tracing::warn!(endpoint = title, "the name does not resolve: the endpoint is down");
+            tracing::warn!(
+                endpoint = title,
+                "the name does not resolve: the endpoint is down"
+            );
             members.push(member(&members, title, None, target.weight, workers));
             continue;
         }
         for address in addresses {
-            let name = if several { format!("{title} ({address})") } else { title.clone() };
-            members.push(member(&members, name, Some(address), target.weight, workers));
+            let name = if several {
+                format!("{title} ({address})")
+            } else {
+                title.clone()
+            };
+            members.push(member(
+                &members,
+                name,
+                Some(address),
+                target.weight,
+                workers,
+            ));
         }
     }
     members
@@ -38,7 +54,10 @@ fn member(
     workers: usize,
 ) -> Member {
     let id = EndpointId(before.len() as u32 + 1);
-    Member { endpoint: Arc::new(Endpoint::new(id, name, address, workers)), weight }
+    Member {
+        endpoint: Arc::new(Endpoint::new(id, name, address, workers)),
+        weight,
+    }
 }
 
 fn addresses(place: &Place) -> Vec<Address> {
@@ -63,8 +82,10 @@ mod tests {
     use super::*;
 
     fn resolved(targets: &[&str]) -> Vec<(String, bool)> {
-        let targets: Vec<Target> =
-            targets.iter().map(|text| text.parse().expect("a target")).collect();
+        let targets: Vec<Target> = targets
+            .iter()
+            .map(|text| text.parse().expect("a target"))
+            .collect();
         members(&targets, 1)
             .iter()
             .map(|member| (member.endpoint.name.clone(), member.is_eligible()))
@@ -73,10 +94,20 @@ mod tests {
 
     #[test]
     fn a_name_that_does_not_resolve_is_an_endpoint_that_is_down() {
-        let members = resolved(&["nowhere.invalid:80", "127.0.0.1:81,name=b", "127.0.0.1:82,weight=0"]);
-        let expected =
-            [("nowhere.invalid:80", false), ("b", true), ("127.0.0.1:82", false)];
-        assert_eq!(members, expected.map(|(name, eligible)| (name.to_string(), eligible)));
+        let members = resolved(&[
+            "nowhere.invalid:80",
+            "127.0.0.1:81,name=b",
+            "127.0.0.1:82,weight=0",
+        ]);
+        let expected = [
+            ("nowhere.invalid:80", false),
+            ("b", true),
+            ("127.0.0.1:82", false),
+        ];
+        assert_eq!(
+            members,
+            expected.map(|(name, eligible)| (name.to_string(), eligible))
+        );
     }
 
     #[test]
@@ -84,7 +115,11 @@ mod tests {
         let members = resolved(&["localhost:80"]);
         assert!(!members.is_empty() && members.iter().all(|(_, eligible)| *eligible));
         if members.len() > 1 {
-            assert!(members.iter().all(|(name, _)| name.starts_with("localhost:80 (")));
+            assert!(
+                members
+                    .iter()
+                    .all(|(name, _)| name.starts_with("localhost:80 ("))
+            );
         }
     }
 }

@@ -17,13 +17,15 @@ use crate::process::Running;
 pub fn stop_signals() -> io::Result<Receiver<i32>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (sender, receiver) = bounded(16);
-    std::thread::Builder::new().name("signals".to_string()).spawn(move || {
-        for signal in signals.forever() {
-            if sender.send(signal).is_err() {
-                break;
+    std::thread::Builder::new()
+        .name("signals".to_string())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if sender.send(signal).is_err() {
+                    break;
+                }
             }
-        }
-    })?;
+        })?;
     Ok(receiver)
 }
 

@@ -353,7 +353,9 @@ impl Relay {
             return None;
         }
         direction.watch = Watch::Off;
-        direction.grant(buffers).map(|credit| Action::Receive(Side::Client, credit))
+        direction
+            .grant(buffers)
+            .map(|credit| Action::Receive(Side::Client, credit))
     }
 
     fn poll_relay(&mut self, now: Instant, buffers: &impl Buffers) -> Option<Action> {
@@ -373,7 +375,11 @@ impl Relay {
                 self.watch_at = now + WATCH_DELAY;
             }
         }
-        if self.directions.iter().all(|direction| direction.sink == Sink::Finished) {
+        if self
+            .directions
+            .iter()
+            .all(|direction| direction.sink == Sink::Finished)
+        {
             self.phase = Phase::Over;
             return Some(Action::Close(CloseReason::Finished));
         }
@@ -410,12 +416,16 @@ impl Relay {
     }
 
     fn is_half_closed(&self) -> bool {
-        self.directions.iter().any(|direction| direction.sink == Sink::Finished)
+        self.directions
+            .iter()
+            .any(|direction| direction.sink == Sink::Finished)
     }
 
     fn inactivity_deadline(&self) -> Instant {
         let timeout: Duration = if self.is_half_closed() {
-            self.settings.half_close_timeout.min(self.settings.idle_timeout)
+            self.settings
+                .half_close_timeout
+                .min(self.settings.idle_timeout)
         } else {
             self.settings.idle_timeout
         };
