@@ -1,11 +1,11 @@
-//! The endpoint of the benches: one thread that checks requests and answers them, on an address per relay.
+//! The endpoint of the benches: one thread that checks requests and answers them.
 //!
 //! It runs on the CPU of whoever starts it. A request that is not what the generator sends is counted and its
 //! connection closed, so that bytes damaged on the way there are seen too.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -18,7 +18,7 @@ use super::wire::{Answer, REQUEST_BYTES, Request};
 
 /// The running endpoint.
 pub(crate) struct Endpoint {
-    addresses: Vec<SocketAddrV4>,
+    address: SocketAddrV4,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -30,23 +30,14 @@ struct Shared {
 }
 
 impl Endpoint {
-    /// Listens on that many addresses and starts to answer.
-    pub(crate) fn start(addresses: usize) -> io::Result<Self> {
-        let mut listeners = Vec::new();
-        for _ in 0..addresses {
-            listeners.push(listen(sys::free_address()?)?);
-        }
-        let addresses = listeners
-            .iter()
-            .map(|listener| match listener.local_addr()? {
-                SocketAddr::V4(address) => Ok(address),
-                SocketAddr::V6(_) => Err(io::ErrorKind::Unsupported.into()),
-            })
-            .collect::<io::Result<Vec<_>>>()?;
+    /// Listens on a free address and starts to answer.
+    pub(crate) fn start() -> io::Result<Self> {
+        let address = sys::free_address()?;
+        let listener = listen(address)?;
         let shared = Arc::new(Shared::default());
         let mut server = Server {
             epoll: Epoll::new()?,
-            listeners,
+            listener,
             conversations: Vec::new(),
             vacant: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
@@ -56,15 +47,15 @@ impl Endpoint {
             .name("endpoint".into())
             .spawn(move || server.run())?;
         Ok(Self {
-            addresses,
+            address,
             shared,
             thread: Some(thread),
         })
     }
 
     /// Where it listens.
-    pub(crate) fn addresses(&self) -> &[SocketAddrV4] {
-        &self.addresses
+    pub(crate) fn address(&self) -> SocketAddrV4 {
+        self.address
     }
 
     /// Stops; true if every request was as it had been sent.
@@ -98,7 +89,7 @@ impl Drop for Endpoint {
 
 struct Server {
     epoll: Epoll,
-    listeners: Vec<TcpListener>,
+    listener: TcpListener,
     conversations: Vec<Option<Conversation>>,
     vacant: Vec<usize>,
     scratch: Vec<u8>,
@@ -127,17 +118,14 @@ impl From<io::Error> for End {
 
 impl Server {
     fn run(&mut self) -> io::Result<()> {
-        for (index, listener) in self.listeners.iter().enumerate() {
-            self.epoll
-                .add(listener, LISTENER | index as u64, Interest::Read)?;
-        }
+        self.epoll.add(&self.listener, LISTENER, Interest::Read)?;
         let mut events = Vec::new();
         while !self.shared.stop.load(Ordering::Relaxed) {
             events.clear();
             self.epoll.wait(&mut events, STOP_CHECK)?;
             for event in &events {
-                if event.token & LISTENER != 0 {
-                    self.accept((event.token & !LISTENER) as usize)?;
+                if event.token == LISTENER {
+                    self.accept()?;
                 } else {
                     self.converse(event.token as usize, event.ended);
                 }
@@ -146,9 +134,9 @@ impl Server {
         Ok(())
     }
 
-    fn accept(&mut self, listener: usize) -> io::Result<()> {
+    fn accept(&mut self) -> io::Result<()> {
         loop {
-            let stream = match sys::accept(&self.listeners[listener]) {
+            let stream = match sys::accept(&self.listener) {
                 Ok(stream) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
@@ -249,8 +237,8 @@ fn listen(address: SocketAddrV4) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Marks the tokens of listeners.
-const LISTENER: u64 = 1 << 63;
+/// The listener's token; no slot has it.
+const LISTENER: u64 = u64::MAX;
 const BACKLOG: i32 = 4096;
 const SCRATCH_BYTES: usize = 64 * 1024;
 const STOP_CHECK: Duration = Duration::from_millis(50);

@@ -165,11 +165,6 @@ impl Running {
         command.spawn()
     }
 
-    /// Which relay it is.
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddrV4 {
         self.address

@@ -1,8 +1,8 @@
 //! Compares relays: floor, Ringlane, HAProxy and NGINX side by side, in interleaved rounds, in one run.
 //!
-//! Owns the arguments and the order of things: for each workload it starts every relay, measures them round by
-//! round in rotating order, prints one table and stops them. How a relay is started is in [`launch`], what is done
-//! to it in [`workload`], what is read off in [`meter`], how it is printed in [`report`]. `bench/README.md` says
+//! Owns the arguments and the order of things: for each workload it measures the relays round by round in
+//! rotating order, each time on a new [`site`], and prints one table. How a relay is started is in [`launch`], what
+//! is done to it in [`workload`], what is read off in [`meter`], how it is printed in [`report`]. `bench/README.md` says
 //! how to run it and what the figures mean.
 
 #[path = "../floor/arena.rs"]
@@ -15,6 +15,7 @@ mod recorder;
 #[path = "../floor/relay.rs"]
 mod relay;
 mod report;
+mod site;
 mod sys;
 mod trace;
 mod wire;
@@ -28,11 +29,11 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use endpoint::Endpoint;
-use launch::{Kind, Place, Running};
-use meter::Meter;
+use launch::{Kind, Running};
+use meter::{Meter, Sample};
 use recorder::{Extent, Recorder};
 use report::{Round, Table};
+use site::Site;
 use workload::{Stage, Workload};
 
 /// Runs relays side by side and prints what each costs.
@@ -96,29 +97,24 @@ fn main() -> io::Result<ExitCode> {
     }
     sys::raise_descriptor_limit()?;
     sys::set_timer_slack();
+    report::print_machine(arguments.relay_cpu)?;
     let id = arguments.load_cpu;
     if !core_affinity::set_for_current(core_affinity::CoreId { id }) {
         return Err(io::Error::other(format!(
             "cannot run on CPU {id}; see --load-cpu"
         )));
     }
-    report::print_machine(arguments.relay_cpu)?;
+    let relays = startable(&arguments)?;
     let mut sound = true;
     for &workload in &arguments.workloads {
-        let (relays, endpoint) = start_all(&arguments)?;
         sound &= if arguments.syscalls {
-            let sound = trace::compare(workload, &relays)?;
-            sound && endpoint.stop()
+            trace::compare(workload, &relays, arguments.relay_cpu)?
         } else {
-            let table = measure_all(&arguments, workload, &relays)?;
-            table.print(workload);
-            endpoint.stop() && table.is_sound()
+            measure_all(&arguments, workload, &relays)?
         };
     }
     if !sound {
-        println!(
-            "FAILED: answers were lost or wrong, or a relay used io_uring worker threads; see above"
-        );
+        println!("FAILED: answers were lost or wrong, or ringlane used io_uring worker threads");
     }
     Ok(if sound {
         ExitCode::SUCCESS
@@ -127,51 +123,52 @@ fn main() -> io::Result<ExitCode> {
     })
 }
 
-/// Starts the endpoint with an address for each relay, so that none finds its ports taken by another's connections.
-fn start_all(arguments: &Arguments) -> io::Result<(Vec<Running>, Endpoint)> {
-    let chosen = arguments
-        .relays
-        .iter()
-        .filter(|kind| !arguments.syscalls || kind.is_traced());
-    let chosen: Vec<Kind> = chosen.copied().collect();
-    let endpoint = Endpoint::start(chosen.len())?;
+/// The relays that relay; says of the others why they do not.
+fn startable(arguments: &Arguments) -> io::Result<Vec<Kind>> {
     let mut relays = Vec::new();
-    for (kind, &to) in chosen.iter().zip(endpoint.addresses()) {
-        let place = Place {
-            listen: sys::free_address()?,
-            to,
-            cpu: arguments.relay_cpu,
-        };
-        match Running::start(*kind, &place) {
-            Ok(running) => relays.push(running),
+    for &kind in &arguments.relays {
+        if arguments.syscalls && !kind.is_traced() {
+            continue;
+        }
+        match Site::set_up(kind, arguments.relay_cpu)? {
+            Ok(_) => relays.push(kind),
             Err(reason) => println!("skipped {}: {reason}", kind.name()),
         }
     }
-    Ok((relays, endpoint))
+    Ok(relays)
 }
 
-fn measure_all(arguments: &Arguments, workload: Workload, relays: &[Running]) -> io::Result<Table> {
-    let mut table = Table::new(relays.iter().map(Running::kind).collect());
+/// Measures all relays in one workload and prints the table; true if nothing went wrong.
+fn measure_all(arguments: &Arguments, workload: Workload, relays: &[Kind]) -> io::Result<bool> {
+    let mut table = Table::new(relays.to_vec());
+    let mut undamaged = true;
     for round in 0..arguments.rounds as usize {
         let mut samples: Round = relays.iter().map(|_| None).collect();
         for turn in 0..relays.len() {
             let index = (turn + round) % relays.len();
-            let running = &relays[index];
-            let mut meter = Meter::new(arguments.relay_cpu, running.id());
-            let extent = Extent::Time {
-                warm_up: Duration::from_secs_f64(arguments.warm_up),
-                measure: Duration::from_secs_f64(arguments.seconds),
-            };
-            let mut stage = Stage::new(running.address(), Recorder::new(extent, &mut meter))?;
-            workload.run(&mut stage)?;
-            let tally = stage.recorder.into_tally();
-            samples[index] = Some(meter.sample(tally));
+            let site =
+                Site::set_up(relays[index], arguments.relay_cpu)?.map_err(io::Error::other)?;
+            samples[index] = Some(measure(arguments, workload, site.relay())?);
+            undamaged &= site.tear_down();
             thread::sleep(SETTLE);
         }
         table.push(samples);
     }
-    Ok(table)
+    table.print(workload);
+    Ok(undamaged && table.is_sound())
 }
 
-/// Between two measurements: what a relay still has to close is not charged to the next one.
-const SETTLE: Duration = Duration::from_millis(150);
+fn measure(arguments: &Arguments, workload: Workload, relay: &Running) -> io::Result<Sample> {
+    let mut meter = Meter::new(arguments.relay_cpu, relay.id());
+    let extent = Extent::Time {
+        warm_up: Duration::from_secs_f64(arguments.warm_up),
+        measure: Duration::from_secs_f64(arguments.seconds),
+    };
+    let mut stage = Stage::new(relay.address(), Recorder::new(extent, &mut meter))?;
+    workload.run(&mut stage)?;
+    let tally = stage.recorder.into_tally();
+    Ok(meter.sample(tally))
+}
+
+/// Between two measurements: what the kernel still tidies up is not charged to the next one.
+const SETTLE: Duration = Duration::from_millis(300);

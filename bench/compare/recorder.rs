@@ -70,11 +70,8 @@ enum Phase {
 impl<'a> Recorder<'a> {
     /// A measurement that has not begun.
     pub(crate) fn new(extent: Extent, observer: &'a mut dyn Observer) -> Self {
-        #[expect(
-            clippy::expect_used,
-            reason = "the digits are a constant within the allowed range"
-        )]
-        let latency = Histogram::new(DIGITS).expect("3 digits are allowed");
+        #[expect(clippy::expect_used, reason = "constants that are allowed")]
+        let latency = Histogram::new_with_bounds(1, LATENCY_NS_MOST, DIGITS).expect("valid bounds");
         let tally = Tally {
             units: 0,
             time: Duration::ZERO,
@@ -135,7 +132,7 @@ impl<'a> Recorder<'a> {
         if self.phase == Phase::Measure {
             self.tally.units += 1;
             let ns = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            // The histogram grows by itself, so every value has its place.
+            // Longer than the histogram goes counts as its longest.
             self.tally.latency.saturating_record(ns);
         }
     }
@@ -174,6 +171,7 @@ impl<'a> Recorder<'a> {
 }
 
 const DIGITS: u8 = 3;
+const LATENCY_NS_MOST: u64 = 60_000_000_000;
 /// How long answers may take after the last request.
 const DRAIN_MOST: Duration = Duration::from_secs(5);
 /// How long a fixed number of requests may take.

@@ -6,76 +6,101 @@ use std::process::{self, Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
-use super::launch::Running;
+use super::launch::Kind;
 use super::meter;
 use super::recorder::{Extent, Observer, Recorder};
+use super::site::Site;
 use super::sys;
 use super::workload::{Stage, Workload};
 
 /// Runs a fixed number of units through each relay and prints the calls; true if all went well.
-pub(crate) fn compare(workload: Workload, relays: &[Running]) -> io::Result<bool> {
+pub(crate) fn compare(workload: Workload, relays: &[Kind], cpu: usize) -> io::Result<bool> {
     let Some(units) = workload.traced_units() else {
         return Ok(true);
     };
-    println!(
-        "\n{}\nsystem calls per unit, over {units} units",
-        workload.title()
-    );
     let mut sound = true;
-    let mut columns: Vec<BTreeMap<String, u64>> = Vec::new();
-    for relay in relays {
-        let mut trace = Trace::new(relay.id());
+    let mut columns = Vec::new();
+    for kind in relays {
+        let site = Site::set_up(*kind, cpu)?.map_err(io::Error::other)?;
+        let mut trace = Trace::new(site.relay().id());
         let recorder = Recorder::new(Extent::Units(units), &mut trace);
-        let mut stage = Stage::new(relay.address(), recorder)?;
+        let mut stage = Stage::new(site.relay().address(), recorder)?;
         workload.run(&mut stage)?;
         let tally = stage.recorder.into_tally();
         if tally.units != units || !tally.faults.is_empty() {
             println!(
                 "{}: ERRORS {:?}, {} answers",
-                relay.kind().name(),
+                kind.name(),
                 tally.faults,
                 tally.units
             );
             sound = false;
         }
-        columns.push(trace.into_calls()?);
+        columns.push(Column {
+            kind: *kind,
+            calls: trace.into_calls()?,
+        });
+        sound &= site.tear_down();
     }
-    print(relays, &columns, units);
+    println!(
+        "\n{}\nsystem calls per unit, over {units} units",
+        workload.title()
+    );
+    print(&columns, units);
     Ok(sound)
 }
 
-fn print(relays: &[Running], columns: &[BTreeMap<String, u64>], units: u64) {
-    let per_unit = |calls: u64| calls as f64 / units as f64;
-    print!("{:<18}", "");
-    relays
-        .iter()
-        .for_each(|relay| print!(" {:>10}", relay.kind().name()));
-    println!();
-    let names: BTreeSet<&String> = columns.iter().flat_map(BTreeMap::keys).collect();
-    for name in names {
-        print!("{name:<18}");
-        for column in columns {
-            print!(
-                " {:>10.4}",
-                per_unit(column.get(name).copied().unwrap_or(0))
-            );
-        }
-        println!();
+struct Column {
+    kind: Kind,
+    calls: BTreeMap<String, u64>,
+}
+
+impl Column {
+    fn total(&self) -> u64 {
+        self.calls.values().sum()
     }
-    let totals: Vec<u64> = columns.iter().map(|column| column.values().sum()).collect();
-    print!("{:<18}", "total");
-    totals
+}
+
+fn print(columns: &[Column], units: u64) {
+    let line = |name: &str, cells: Vec<String>| {
+        let cells: String = cells.iter().map(|cell| format!(" {cell:>10}")).collect();
+        println!("{name:<18}{cells}");
+    };
+    let per_unit = |calls: u64| format!("{:.4}", calls as f64 / units as f64);
+    line(
+        "",
+        columns
+            .iter()
+            .map(|column| column.kind.name().to_owned())
+            .collect(),
+    );
+    let names: BTreeSet<&String> = columns
         .iter()
-        .for_each(|total| print!(" {:>10.4}", per_unit(*total)));
-    println!();
-    if let [first, rest @ ..] = totals.as_slice() {
-        for (total, relay) in rest.iter().zip(&relays[1..]) {
-            let (name, base) = (relay.kind().name(), relays[0].kind().name());
-            println!(
-                "{name} / {base}: {:.3}",
-                *total as f64 / (*first).max(1) as f64
-            );
-        }
+        .flat_map(|column| column.calls.keys())
+        .collect();
+    for name in names {
+        let calls = |column: &Column| column.calls.get(name).copied().unwrap_or(0);
+        line(
+            name,
+            columns
+                .iter()
+                .map(|column| per_unit(calls(column)))
+                .collect(),
+        );
+    }
+    line(
+        "total",
+        columns
+            .iter()
+            .map(|column| per_unit(column.total()))
+            .collect(),
+    );
+    let Some((first, rest)) = columns.split_first() else {
+        return;
+    };
+    for column in rest {
+        let ratio = column.total() as f64 / first.total().max(1) as f64;
+        println!("{} / {}: {ratio:.3}", column.kind.name(), first.kind.name());
     }
 }
 
