@@ -49,11 +49,12 @@ impl Table {
     pub(crate) fn print(&self, workload: Workload) {
         println!("\n{}", workload.title());
         println!(
-            "{:<9} {:>8} {:>8}   {:<19} {:<19} {:>9} {:>9} {:>9}",
+            "{:<9} {:>8} {:>8}   {:<19} {:<19} {:<19} {:>9} {:>9} {:>9}",
             "relay",
             "cpu us",
             "task us",
             "/floor (min-max)",
+            "task/floor",
             "/haproxy (min-max)",
             "units/s",
             "p50 us",
@@ -63,12 +64,13 @@ impl Table {
             let column =
                 |value: fn(&Sample) -> f64| median(self.samples(index).map(value).collect());
             println!(
-                "{:<9} {:>8.2} {:>8.2}   {:<19} {:<19} {:>9.0} {:>9.1} {:>9.1}",
+                "{:<9} {:>8.2} {:>8.2}   {:<19} {:<19} {:<19} {:>9.0} {:>9.1} {:>9.1}",
                 kind.name(),
                 column(|sample| sample.cpu_us),
                 column(|sample| sample.task_us),
-                self.ratio(index, Kind::Floor),
-                self.ratio(index, Kind::Haproxy),
+                self.ratio(index, Kind::Floor, |sample| sample.cpu_us),
+                self.ratio(index, Kind::Floor, |sample| sample.task_us),
+                self.ratio(index, Kind::Haproxy, |sample| sample.cpu_us),
                 column(|sample| sample.units_per_second),
                 column(|sample| sample.p50_us),
                 column(|sample| sample.p99_us),
@@ -85,15 +87,15 @@ impl Table {
             .filter_map(move |round| round[index].as_ref())
     }
 
-    /// The CPU per unit as a ratio to that of another relay in the same round: median, least and most.
-    fn ratio(&self, index: usize, to: Kind) -> String {
+    /// A cost per unit as a ratio to that of another relay in the same round: median, least and most.
+    fn ratio(&self, index: usize, to: Kind, cost: fn(&Sample) -> f64) -> String {
         let Some(base) = self.relays.iter().position(|kind| *kind == to) else {
             return "-".to_owned();
         };
         let ratio = |round: &Round| {
             let (sample, base) = (round[index].as_ref()?, round[base].as_ref()?);
-            let comparable = sample.units > 0 && base.units > 0 && base.cpu_us > 0.0;
-            comparable.then(|| sample.cpu_us / base.cpu_us)
+            let comparable = sample.units > 0 && base.units > 0 && cost(base) > 0.0;
+            comparable.then(|| cost(sample) / cost(base))
         };
         let ratios: Vec<f64> = self.rounds.iter().filter_map(ratio).collect();
         let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
