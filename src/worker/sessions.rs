@@ -292,7 +292,6 @@ impl<D: Driver> Worker<D> {
         };
         self.wheel.cancel(key);
         session.relay.end(self.driver.buffers());
-        self.counters.closed(reason).add(1);
         tracing::debug!(
             session = %session.id,
             reason = reason.word(),
@@ -307,6 +306,8 @@ impl<D: Driver> Worker<D> {
             self.terminate(upstream, ending);
         }
         self.session_limit.release();
+        // Last, so that whoever sees the session counted sees nothing of it any more.
+        self.counters.closed(reason).add(1);
         self.note_freed();
         self.serve_parked();
     }
