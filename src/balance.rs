@@ -64,7 +64,9 @@ impl FromStr for Policy {
         }
         let names = Self::ALL.map(Self::name).join(", ");
         match Self::ALL.into_iter().find(|policy| policy.name() == meant) {
-            Some(policy) => Err(format!("unknown policy; did you mean `{policy}`? (one of {names})")),
+            Some(policy) => Err(format!(
+                "unknown policy; did you mean `{policy}`? (one of {names})"
+            )),
             None => Err(format!("unknown policy; it is one of {names}")),
         }
     }
@@ -106,7 +108,11 @@ impl Candidates {
             .map(|(position, _)| position)
             .collect();
         let cycle = Cycle::new(&members);
-        Self { members, eligible, cycle }
+        Self {
+            members,
+            eligible,
+            cycle,
+        }
     }
 
     /// All members, those included that may not be picked.
@@ -149,7 +155,10 @@ impl Tried {
     }
 
     fn contains(&self, id: EndpointId) -> bool {
-        self.ids.iter().map_while(|place| *place).any(|tried| tried == id)
+        self.ids
+            .iter()
+            .map_while(|place| *place)
+            .any(|tried| tried == id)
     }
 }
 
@@ -192,5 +201,41 @@ impl Balancer {
             Self::LeastConn(policy) => policy.pick(candidates, tried, rng),
         }?;
         Some(&candidates.member(position).endpoint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use endpoint::Address;
+
+    /// Endpoints e0, e1, ... with these weights.
+    pub(super) fn candidates(weights: &[u32]) -> Candidates {
+        let members = (0u32..)
+            .zip(weights)
+            .map(|(id, &weight)| {
+                let address = Some(Address::Unix("/nowhere".into()));
+                let endpoint = Endpoint::new(EndpointId(id), format!("e{id}"), address, 4);
+                Member {
+                    endpoint: Arc::new(endpoint),
+                    weight,
+                }
+            })
+            .collect();
+        Candidates::new(members)
+    }
+
+    #[test]
+    fn policies_are_found_by_name_and_near_misses_are_named() {
+        for policy in Policy::ALL {
+            assert_eq!(policy.name().parse(), Ok(policy));
+        }
+        let error = |name: &str| {
+            name.parse::<Policy>()
+                .map_or_else(|error| error, |_| String::new())
+        };
+        assert!(error("round-robin").contains("did you mean `round_robin`"));
+        assert!(error("leastconn").contains("did you mean `least_conn`"));
+        assert!(error("fastest").contains("one of round_robin, least_conn"));
     }
 }

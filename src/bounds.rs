@@ -102,8 +102,14 @@ pub const ACCEPT_RETRY: Duration = Duration::from_millis(10);
 pub const JOIN_TIME: Duration = Duration::from_secs(5);
 
 const _: () = {
-    assert!(BUFFER_BYTES <= u16::MAX as usize, "a chunk counts its bytes in 16 bits");
-    assert!(ARENA_BUFFERS_MAX <= 32 * 1024, "the kernel's buffer ring has at most 32,768 entries");
+    assert!(
+        BUFFER_BYTES <= u16::MAX as usize,
+        "a chunk counts its bytes in 16 bits"
+    );
+    assert!(
+        ARENA_BUFFERS_MAX <= 32 * 1024,
+        "the kernel's buffer ring has at most 32,768 entries"
+    );
     assert!(ARENA_BUFFERS_MIN.is_power_of_two() && ARENA_BUFFERS_MAX.is_power_of_two());
     assert!(QUEUE_CHUNKS >= 2 * (WINDOW_BYTES + BUFFER_BYTES).div_ceil(BUFFER_BYTES) + 1);
     assert!(2 * (QUEUE_CHUNKS + GATHER_CHUNKS) <= ARENA_BUFFERS_MIN / SHARE_PART);
@@ -111,6 +117,9 @@ const _: () = {
     assert!(QUEUE_CHUNKS <= u8::MAX as usize);
     assert!(WINDOW_BYTES <= u32::MAX as usize);
     assert!(CQ_ENTRIES as usize >= 2 * BACKLOG as usize);
-    assert!(WHEEL_TICKS.is_multiple_of(64), "the wheel's occupancy is kept in words of 64 bits");
+    assert!(
+        WHEEL_TICKS.is_multiple_of(64),
+        "the wheel's occupancy is kept in words of 64 bits"
+    );
     assert!(CYCLE_SLOTS_MAX <= u16::MAX as usize && ENDPOINTS_MAX <= u16::MAX as usize);
 };

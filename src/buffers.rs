@@ -54,7 +54,13 @@ impl Chunk {
 
 impl fmt::Debug for Chunk {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "chunk({}: {}..{})", self.buffer.0, self.start, self.end())
+        write!(
+            formatter,
+            "chunk({}: {}..{})",
+            self.buffer.0,
+            self.start,
+            self.end()
+        )
     }
 }
 
@@ -275,7 +281,9 @@ mod tests {
             let longest = 1 << rng.u32(0..=14);
             while queue.bytes() < WINDOW_BYTES {
                 let chunk = buffers.chunk(rng.usize(1..=longest));
-                queue.try_push(chunk, &mut buffers).expect("the queue has room for a window");
+                queue
+                    .try_push(chunk, &mut buffers)
+                    .expect("the queue has room for a window");
                 assert_eq!(queue.count(), buffers.held);
             }
             let bytes = queue.bytes();

@@ -17,7 +17,10 @@ impl Errno {
 
     /// Whether the process or the machine ran out of descriptors or memory, which passes.
     pub fn is_shortage(self) -> bool {
-        matches!(self.0, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+        matches!(
+            self.0,
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
+        )
     }
 }
 
@@ -152,7 +155,11 @@ mod tests {
     #[test]
     fn only_failures_to_connect_are_retryable() {
         for reason in CloseReason::ALL {
-            assert_eq!(reason.is_retryable(), reason.word().starts_with("connect_"), "{reason}");
+            assert_eq!(
+                reason.is_retryable(),
+                reason.word().starts_with("connect_"),
+                "{reason}"
+            );
         }
     }
 

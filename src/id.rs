@@ -86,7 +86,10 @@ mod tests {
 
     #[test]
     fn generations_wrap_at_24_bits() {
-        assert_eq!(Generation::from_bits(0xff_ffff).next(), Generation::default());
+        assert_eq!(
+            Generation::from_bits(0xff_ffff).next(),
+            Generation::default()
+        );
         assert_eq!(Generation::default().next().bits(), 1);
     }
 

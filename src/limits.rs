@@ -14,7 +14,10 @@ pub struct Limit {
 impl Limit {
     /// Makes a limit of `max` at a time.
     pub fn new(max: usize) -> Self {
-        Self { count: AtomicUsize::new(0), max }
+        Self {
+            count: AtomicUsize::new(0),
+            max,
+        }
     }
 
     /// Counts one in, unless that would be one too many.
@@ -22,7 +25,9 @@ impl Limit {
     /// Cost: one atomic exchange on a line that all workers share, about 0.1 us when they meet.
     pub fn try_acquire(&self) -> bool {
         let raised = |count: usize| (count < self.max).then_some(count + 1);
-        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raised).is_ok()
+        self.count
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, raised)
+            .is_ok()
     }
 
     /// Counts one out that [`try_acquire`](Self::try_acquire) counted in.

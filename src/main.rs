@@ -1,4 +1,8 @@
-//! The command line of Ringlane.
+//! The program: arguments, plan, run, exit code.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringlane::cli::main()
+}

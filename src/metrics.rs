@@ -16,7 +16,10 @@ impl Counter {
     ///
     /// Cost: a load and a store of a line that no other thread writes.
     pub fn add(&self, amount: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(amount),
+            Ordering::Relaxed,
+        );
     }
 
     /// Replaces the count, for one that also falls. Only the owner may call this.

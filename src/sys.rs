@@ -3,7 +3,6 @@
 //! Nothing here decides anything. Each function is one thing that the kernel does, named after what
 //! it does for us.
 
-
 pub mod affinity;
 pub mod clock;
 pub mod descriptors;

@@ -70,12 +70,23 @@ impl Wheel {
         }
         let index = key as usize;
         if index >= self.timers.len() {
-            self.timers.resize(index + 1, Timer { tick: UNARMED, previous: NONE, next: NONE });
+            self.timers.resize(
+                index + 1,
+                Timer {
+                    tick: UNARMED,
+                    previous: NONE,
+                    next: NONE,
+                },
+            );
         }
         let tick = tick_at_or_after(deadline).max(self.current);
         let list = list_of(tick);
         let next = self.heads[list];
-        self.timers[index] = Timer { tick, previous: NONE, next };
+        self.timers[index] = Timer {
+            tick,
+            previous: NONE,
+            next,
+        };
         if next != NONE {
             self.timers[next as usize].previous = key;
         }
@@ -86,7 +97,9 @@ impl Wheel {
 
     /// Disarms the timer of `key`, if it is armed.
     pub fn cancel(&mut self, key: u32) {
-        let Some(timer) = self.timers.get(key as usize).copied() else { return };
+        let Some(timer) = self.timers.get(key as usize).copied() else {
+            return;
+        };
         if timer.tick == UNARMED {
             return;
         }
@@ -140,7 +153,9 @@ impl Wheel {
         if last < self.current {
             return;
         }
-        let first = self.current.max(last.saturating_sub(WHEEL_TICKS as u64 - 1));
+        let first = self
+            .current
+            .max(last.saturating_sub(WHEEL_TICKS as u64 - 1));
         for tick in first..=last {
             if self.count == 0 {
                 break;
@@ -211,12 +226,16 @@ mod tests {
                         model.remove(&key);
                     }
                     _ => {
-                        now += rng.u64(0..[15, 500, 60_000][rng.usize(0..3)]);
+                        let reach = [15, 500, 60_000][rng.usize(0..3)];
+                        now += rng.u64(0..reach);
                         let mut due = Vec::new();
                         wheel.expire(at(now), &mut due);
                         due.sort_unstable();
-                        let mut expected: Vec<u32> =
-                            model.iter().filter(|(_, at)| **at <= now).map(|(key, _)| *key).collect();
+                        let mut expected: Vec<u32> = model
+                            .iter()
+                            .filter(|(_, at)| **at <= now)
+                            .map(|(key, _)| *key)
+                            .collect();
                         expected.sort_unstable();
                         model.retain(|_, at| *at > now);
                         assert_eq!(due, expected, "seed {seed}, {now} ms");

@@ -78,7 +78,17 @@ pub fn channel(worker: WorkerIndex, events: Sender<Event>) -> (Post, Inbox) {
         command_sender,
         asleep: Arc::clone(&asleep),
     };
-    (post, Inbox { worker, views, commands, asleep, events, unreported: None })
+    (
+        post,
+        Inbox {
+            worker,
+            views,
+            commands,
+            asleep,
+            events,
+            unreported: None,
+        },
+    )
 }
 
 /// Makes the channel that all workers report by.
@@ -214,7 +224,11 @@ mod tests {
     use super::*;
 
     fn view(epoch: u64) -> Arc<View> {
-        Arc::new(View { epoch: Epoch(epoch), listeners: Vec::new(), clusters: Vec::new() })
+        Arc::new(View {
+            epoch: Epoch(epoch),
+            listeners: Vec::new(),
+            clusters: Vec::new(),
+        })
     }
 
     #[test]

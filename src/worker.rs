@@ -93,9 +93,13 @@ pub struct Worker<D: Driver> {
 enum Stage {
     Serving,
     /// No new sessions; at the deadline the old ones are reset.
-    Draining { deadline: Instant },
+    Draining {
+        deadline: Instant,
+    },
     /// Every session was told to end; what is not gone by the deadline is left to the driver.
-    Stopping { deadline: Instant },
+    Stopping {
+        deadline: Instant,
+    },
 }
 
 /// Whether a worker goes on.
@@ -112,7 +116,11 @@ impl<D: Driver> Worker<D> {
     pub fn new(parts: Parts<D>) -> Self {
         let now = parts.driver.now();
         let sessions_max = parts.session_limit.max();
-        let no_view = View { epoch: Epoch(0), listeners: Vec::new(), clusters: Vec::new() };
+        let no_view = View {
+            epoch: Epoch(0),
+            listeners: Vec::new(),
+            clusters: Vec::new(),
+        };
         Self {
             index: parts.inbox.worker(),
             driver: parts.driver,
@@ -168,7 +176,11 @@ impl<D: Driver> Worker<D> {
         self.poll_touched();
         self.feed_starved();
         self.counters.open_sessions.set(self.sessions.len() as u64);
-        Ok(if self.is_over() { Turn::Ended } else { Turn::Goes })
+        Ok(if self.is_over() {
+            Turn::Ended
+        } else {
+            Turn::Goes
+        })
     }
 
     /// The driver, to be looked at once the worker has ended.
@@ -177,14 +189,22 @@ impl<D: Driver> Worker<D> {
     }
 
     fn next_wait(&self) -> Wait {
-        let mut until = self.wheel.next_look().unwrap_or(Instant::NEVER).min(self.retry_accept_at);
+        let mut until = self
+            .wheel
+            .next_look()
+            .unwrap_or(Instant::NEVER)
+            .min(self.retry_accept_at);
         if let Stage::Draining { deadline } | Stage::Stopping { deadline } = self.stage {
             until = until.min(deadline);
         }
         if until <= self.now || !self.inbox.prepare_sleep() {
             return Wait::No;
         }
-        if until == Instant::NEVER { Wait::Forever } else { Wait::Until(until) }
+        if until == Instant::NEVER {
+            Wait::Forever
+        } else {
+            Wait::Until(until)
+        }
     }
 
     fn dispatch(&mut self, completion: Completion<D::Socket>) {
@@ -192,10 +212,19 @@ impl<D: Driver> Worker<D> {
         match event {
             Event::Accepted { result, more } => self.handle_accepted(slot, result, more),
             Event::Connected(result) => self.handle_connected(slot, result),
-            Event::Received { chunk: None, error: Some(Errno(libc::ENOBUFS)), .. } => {
+            Event::Received {
+                chunk: None,
+                error: Some(Errno(libc::ENOBUFS)),
+                ..
+            } => {
                 self.handle_starved(slot);
             }
-            Event::Received { chunk, error, nonempty, more } => {
+            Event::Received {
+                chunk,
+                error,
+                nonempty,
+                more,
+            } => {
                 let Some((key, side)) = self.owner(slot, Operation::Receive, more) else {
                     if let Some(chunk) = chunk {
                         self.driver.buffers().release(chunk);
@@ -211,7 +240,9 @@ impl<D: Driver> Worker<D> {
                 // An error counts as nothing sent: whatever it was, the connection is broken.
                 if let Some((key, side)) = self.owner(slot, Operation::Send, false) {
                     let session = &mut self.sessions[key as usize];
-                    session.relay.handle_sent(self.now, side, bytes, self.driver.buffers());
+                    session
+                        .relay
+                        .handle_sent(self.now, side, bytes, self.driver.buffers());
                     self.touch(key);
                 }
             }
@@ -220,7 +251,9 @@ impl<D: Driver> Worker<D> {
                     && reset
                 {
                     let session = &mut self.sessions[key as usize];
-                    session.relay.handle_reset(self.now, side, self.driver.buffers());
+                    session
+                        .relay
+                        .handle_reset(self.now, side, self.driver.buffers());
                     self.touch(key);
                 }
             }
@@ -250,14 +283,17 @@ impl<D: Driver> Worker<D> {
 
     fn handle_receive_end(&mut self, key: u32, side: Side, error: Option<Errno>, nonempty: bool) {
         let session = &mut self.sessions[key as usize];
-        let Some(connection) =
-            session.slot(side).and_then(|slot| self.connections.get_mut(slot))
+        let Some(connection) = session
+            .slot(side)
+            .and_then(|slot| self.connections.get_mut(slot))
         else {
             return;
         };
         let transport = self.driver.transport(&connection.socket);
         let end = ReceiveEnd::of(error, nonempty, transport);
-        session.relay.handle_receive_end(self.now, side, end, self.driver.buffers());
+        session
+            .relay
+            .handle_receive_end(self.now, side, end, self.driver.buffers());
         self.touch(key);
     }
 
@@ -299,14 +335,18 @@ impl<D: Driver> Worker<D> {
                 .iter()
                 .position(|(id, kept)| *id == cluster.id && kept.policy() == cluster.policy)
                 .map(|position| old.swap_remove(position).1);
-            let balancer = kept
-                .unwrap_or_else(|| Balancer::new(cluster.policy, self.index, self.workers));
+            let balancer =
+                kept.unwrap_or_else(|| Balancer::new(cluster.policy, self.index, self.workers));
             self.balancers.push((cluster.id, balancer));
         }
         let epoch = view.epoch;
         let retired = std::mem::replace(&mut self.view, view);
         let retired = (retired.epoch > Epoch(0)).then_some(retired);
-        self.inbox.report(update::Event::Acknowledged { worker: self.index, epoch, retired });
+        self.inbox.report(update::Event::Acknowledged {
+            worker: self.index,
+            epoch,
+            retired,
+        });
         self.resume_accepting();
     }
 
@@ -332,7 +372,9 @@ impl<D: Driver> Worker<D> {
 
     /// A receive found no buffer: it waits its turn for one.
     fn handle_starved(&mut self, slot: Slot) {
-        let Some((key, side)) = self.owner(slot, Operation::Receive, false) else { return };
+        let Some((key, side)) = self.owner(slot, Operation::Receive, false) else {
+            return;
+        };
         self.counters.starved.add(1);
         let credit = self.sessions[key as usize].relay.credit(side);
         self.starved.push_back((slot, credit));
@@ -344,7 +386,9 @@ impl<D: Driver> Worker<D> {
             return;
         }
         for _ in 0..self.driver.replenish() {
-            let Some((slot, credit)) = self.starved.pop_front() else { break };
+            let Some((slot, credit)) = self.starved.pop_front() else {
+                break;
+            };
             // A session that has ended meanwhile needs none.
             let _started = self.arm_receive(slot, credit);
         }
@@ -362,7 +406,9 @@ impl<D: Driver> Worker<D> {
         if let Stage::Stopping { .. } = self.stage {
             return;
         }
-        self.stage = Stage::Stopping { deadline: self.now + JOIN_TIME };
+        self.stage = Stage::Stopping {
+            deadline: self.now + JOIN_TIME,
+        };
         self.close_listeners();
         while let Some((_, socket)) = self.parked.pop_front() {
             self.turn_away(socket, CloseReason::Drained);

@@ -61,7 +61,13 @@ impl Endpoint {
     /// Makes an endpoint that `workers` workers count for.
     pub fn new(id: EndpointId, name: String, address: Option<Address>, workers: usize) -> Self {
         let counters = (0..workers).map(|_| EndpointCounters::default()).collect();
-        Self { id, name, address, open: OpenCount::default(), counters }
+        Self {
+            id,
+            name,
+            address,
+            open: OpenCount::default(),
+            counters,
+        }
     }
 
     /// The sessions that are open or being connected now, over all workers.
@@ -88,6 +94,9 @@ impl Endpoint {
 
     /// The sum over all workers of one counter.
     pub fn total(&self, counter: impl Fn(&EndpointCounters) -> &Counter) -> u64 {
-        self.counters.iter().map(|block| counter(block).value()).sum()
+        self.counters
+            .iter()
+            .map(|block| counter(block).value())
+            .sum()
     }
 }

@@ -20,7 +20,9 @@ const CHOICES: usize = 4;
 impl LeastConn {
     /// Starts the scans of different workers at different endpoints.
     pub fn new(worker: WorkerIndex) -> Self {
-        Self { start: usize::from(worker.0) }
+        Self {
+            start: usize::from(worker.0),
+        }
     }
 
     /// The least loaded member that was not tried.
@@ -39,7 +41,11 @@ impl LeastConn {
                 return Some(best);
             }
         }
-        self.start = if self.start + 1 < eligible.len() { self.start + 1 } else { 0 };
+        self.start = if self.start + 1 < eligible.len() {
+            self.start + 1
+        } else {
+            0
+        };
         let (before, after) = eligible.split_at(self.start.min(eligible.len()));
         least(candidates, tried, after.iter().chain(before).copied())
     }
@@ -66,7 +72,7 @@ fn least(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::round_robin::tests::candidates;
+    use crate::balance::tests::candidates;
 
     fn open_after(weights: &[u32], sessions: u32) -> Vec<u32> {
         let candidates = candidates(weights);
@@ -77,7 +83,11 @@ mod tests {
             let position = position.expect("there is an eligible endpoint");
             candidates.member(position).endpoint.session_opened();
         }
-        candidates.members().iter().map(|member| member.endpoint.open_sessions()).collect()
+        candidates
+            .members()
+            .iter()
+            .map(|member| member.endpoint.open_sessions())
+            .collect()
     }
 
     #[test]
@@ -95,7 +105,10 @@ mod tests {
         let mut policy = LeastConn::new(WorkerIndex(0));
         let mut rng = fastrand::Rng::with_seed(3);
         for _ in 0..5 {
-            assert_eq!(policy.pick(&candidates, &Tried::default(), &mut rng), Some(1));
+            assert_eq!(
+                policy.pick(&candidates, &Tried::default(), &mut rng),
+                Some(1)
+            );
         }
     }
 
@@ -116,7 +129,10 @@ mod tests {
         let open = open_after(&[1; 500], 50_000);
         let most = open.iter().max().copied().unwrap_or(0);
         let fewest = open.iter().min().copied().unwrap_or(0);
-        assert!(most <= 103 && fewest >= 90, "{fewest} to {most} sessions, fair are 100");
+        assert!(
+            most <= 103 && fewest >= 90,
+            "{fewest} to {most} sessions, fair are 100"
+        );
     }
 
     #[test]

@@ -39,7 +39,9 @@ impl Cycle {
             keyed.extend((0..share).map(|nth| (((nth << 32) + phase) / share, position)));
         }
         keyed.sort_unstable();
-        Self { slots: keyed.into_iter().map(|(_, position)| position).collect() }
+        Self {
+            slots: keyed.into_iter().map(|(_, position)| position).collect(),
+        }
     }
 }
 
@@ -48,19 +50,27 @@ const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// How many slots each member gets.
 fn shares(weights: &[(u16, u64)]) -> Vec<u64> {
-    let divisor = weights.iter().fold(0, |divisor, (_, weight)| gcd(divisor, *weight)).max(1);
+    let divisor = weights
+        .iter()
+        .fold(0, |divisor, (_, weight)| gcd(divisor, *weight))
+        .max(1);
     let total: u64 = weights.iter().map(|(_, weight)| weight / divisor).sum();
     let slots_max = CYCLE_SLOTS_MAX.max(weights.len()) as u64;
     if total <= slots_max {
         return weights.iter().map(|(_, weight)| weight / divisor).collect();
     }
     let exact = |weight: u64| weight / divisor * slots_max;
-    let mut shares: Vec<u64> =
-        weights.iter().map(|(_, weight)| (exact(*weight) / total).max(1)).collect();
+    let mut shares: Vec<u64> = weights
+        .iter()
+        .map(|(_, weight)| (exact(*weight) / total).max(1))
+        .collect();
     let given: u64 = shares.iter().sum();
     let mut by_remainder: Vec<usize> = (0..weights.len()).collect();
     by_remainder.sort_by_key(|&place| std::cmp::Reverse(exact(weights[place].1) % total));
-    for &place in by_remainder.iter().take(slots_max.saturating_sub(given) as usize) {
+    for &place in by_remainder
+        .iter()
+        .take(slots_max.saturating_sub(given) as usize)
+    {
         shares[place] += 1;
     }
     shares
@@ -82,7 +92,11 @@ pub struct RoundRobin {
 impl RoundRobin {
     /// Starts at this worker's own place.
     pub fn new(worker: WorkerIndex, workers: usize) -> Self {
-        Self { worker: usize::from(worker.0), workers: workers.max(1), position: None }
+        Self {
+            worker: usize::from(worker.0),
+            workers: workers.max(1),
+            position: None,
+        }
     }
 
     /// The next member of the cycle that was not tried.
@@ -109,27 +123,8 @@ impl RoundRobin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::Balancer;
-    use crate::balance::Policy;
-    use crate::balance::endpoint::{Address, Endpoint};
-    use crate::id::EndpointId;
-    use std::sync::Arc;
-
-    pub(in crate::balance) fn candidates(weights: &[u32]) -> Candidates {
-        let members = (0u32..)
-            .zip(weights)
-            .map(|(id, &weight)| Member {
-                endpoint: Arc::new(Endpoint::new(
-                    EndpointId(id),
-                    format!("e{id}"),
-                    Some(Address::Unix("/nowhere".into())),
-                    4,
-                )),
-                weight,
-            })
-            .collect();
-        Candidates::new(members)
-    }
+    use crate::balance::tests::candidates;
+    use crate::balance::{Balancer, Policy};
 
     fn picks(weights: &[u32], worker: u16, count: usize) -> Vec<u32> {
         let candidates = candidates(weights);
@@ -161,7 +156,10 @@ mod tests {
                 for window in picks.windows(total as usize / 2) {
                     let seen = window.iter().filter(|pick| **pick == id).count() as f64;
                     let fair = f64::from(*weight) * window.len() as f64 / f64::from(total);
-                    assert!((seen - fair).abs() <= 3.0, "{weights:?}: {id} {seen} times, not {fair}");
+                    assert!(
+                        (seen - fair).abs() <= 3.0,
+                        "{weights:?}: {id} {seen} times, not {fair}"
+                    );
                 }
             }
         }
@@ -176,7 +174,8 @@ mod tests {
         for (id, weight) in (0u16..).zip(weights) {
             let slots = cycle.slots.iter().filter(|slot| **slot == id).count();
             assert!(slots >= 1);
-            let error = slots as f64 / cycle.slots.len() as f64 - f64::from(weight) / f64::from(total);
+            let error =
+                slots as f64 / cycle.slots.len() as f64 - f64::from(weight) / f64::from(total);
             assert!(error.abs() <= 1.0 / 2048.0, "{id}: {error}");
         }
     }

@@ -23,9 +23,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use crate::bounds::{
-    BUFFER_BYTES, POSTED_BUFFERS_MIN, RESERVE_PART, SHARE_PART, WINDOW_BYTES,
-};
+use crate::bounds::{BUFFER_BYTES, POSTED_BUFFERS_MIN, RESERVE_PART, SHARE_PART, WINDOW_BYTES};
 use crate::buffers::{BufferId, Buffers, Chunk};
 
 /// The buffers of one worker.
@@ -70,12 +68,17 @@ impl Arena {
 
     /// The address and the number of entries of the kernel's ring, for its registration.
     pub(super) fn ring_address(&self) -> (u64, u16) {
-        (self.posted.memory.start.as_ptr() as u64, self.posted.entries)
+        (
+            self.posted.memory.start.as_ptr() as u64,
+            self.posted.entries,
+        )
     }
 
     /// Shows the kernel as many buffers as it should have.
     pub(super) fn post(&mut self) {
-        let wanted = self.posted_target.saturating_sub(usize::from(self.posted.count));
+        let wanted = self
+            .posted_target
+            .saturating_sub(usize::from(self.posted.count));
         let spare = self.free.len().saturating_sub(self.reserve);
         for _ in 0..wanted.min(spare) {
             let Some(id) = self.free.pop() else { break };
@@ -96,7 +99,10 @@ impl Arena {
             Some(&State::Posted),
             "the kernel filled a buffer that it does not have"
         );
-        assert!(usize::from(bytes.get()) <= BUFFER_BYTES, "the kernel filled more than a buffer");
+        assert!(
+            usize::from(bytes.get()) <= BUFFER_BYTES,
+            "the kernel filled more than a buffer"
+        );
         self.posted.count -= 1;
         self.states[usize::from(id)] = State::Held(1);
         Chunk::new(BufferId(id), 0, bytes)
@@ -226,7 +232,12 @@ struct PostedRing {
 impl PostedRing {
     fn new(entries: usize) -> io::Result<Self> {
         let memory = Mapping::new(entries * size_of::<BufRingEntry>())?;
-        Ok(Self { memory, entries: entries as u16, tail: 0, count: 0 })
+        Ok(Self {
+            memory,
+            entries: entries as u16,
+            tail: 0,
+            count: 0,
+        })
     }
 
     /// Adds a buffer, not yet visible to the kernel. The ring has an entry for every buffer, so it
@@ -302,11 +313,14 @@ mod tests {
 
     fn filled(arena: &mut Arena, content: &[u8]) -> Chunk {
         let mut chunk = arena.alloc().expect("the arena is not empty");
-        arena.bytes_mut(&mut chunk).expect("the only claim")[..content.len()].copy_from_slice(content);
+        arena.bytes_mut(&mut chunk).expect("the only claim")[..content.len()]
+            .copy_from_slice(content);
         if content.len() == BUFFER_BYTES {
             return chunk;
         }
-        let front = arena.split(&mut chunk, content.len()).expect("not the whole buffer");
+        let front = arena
+            .split(&mut chunk, content.len())
+            .expect("not the whole buffer");
         arena.release(chunk);
         front
     }
@@ -316,7 +330,10 @@ mod tests {
         let mut arena = Arena::new(ARENA_BUFFERS_MIN).expect("memory");
         let mut rest = filled(&mut arena, b"hello world");
         let front = arena.split(&mut rest, 5).expect("both parts have bytes");
-        assert_eq!((arena.bytes(&front), arena.bytes(&rest)), (&b"hello"[..], &b" world"[..]));
+        assert_eq!(
+            (arena.bytes(&front), arena.bytes(&rest)),
+            (&b"hello"[..], &b" world"[..])
+        );
         assert!(arena.bytes_mut(&mut rest).is_none());
         arena.release(front);
         assert!(!arena.is_unheld());
@@ -332,7 +349,9 @@ mod tests {
         arena.try_append(&mut tail, next).expect("there is room");
         assert_eq!(arena.bytes(&tail), b"hello world");
         let long = filled(&mut arena, &[7; BUFFER_BYTES]);
-        let long = arena.try_append(&mut tail, long).expect_err("there is no room");
+        let long = arena
+            .try_append(&mut tail, long)
+            .expect_err("there is no room");
         arena.release(long);
         arena.release(tail);
         assert!(arena.is_unheld());

@@ -40,8 +40,14 @@ pub enum Operation {
 
 impl Operation {
     /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Accept, Self::Connect, Self::Receive, Self::Send, Self::Watch, Self::Wake];
+    pub const ALL: [Self; 6] = [
+        Self::Accept,
+        Self::Connect,
+        Self::Receive,
+        Self::Send,
+        Self::Watch,
+        Self::Wake,
+    ];
 }
 
 /// How long [`Driver::turn`] may wait for a completion.

@@ -45,7 +45,11 @@ impl Features {
     ///
     /// Errors: [`Unavailable`], with what to do about it.
     pub fn probe() -> Result<Self, Unavailable> {
-        let steps = [TaskRun::Deferred, TaskRun::Cooperative, TaskRun::Interrupting];
+        let steps = [
+            TaskRun::Deferred,
+            TaskRun::Cooperative,
+            TaskRun::Interrupting,
+        ];
         let mut refusal = None;
         for task_run in steps {
             match queue::build(task_run) {
@@ -53,7 +57,9 @@ impl Features {
                 Err(error) => refusal = Some(error),
             }
         }
-        Err(Unavailable::of(Errno::from_io(&refusal.unwrap_or(io::ErrorKind::Other.into()))))
+        Err(Unavailable::of(Errno::from_io(
+            &refusal.unwrap_or(io::ErrorKind::Other.into()),
+        )))
     }
 
     fn of(ring: &io_uring::IoUring, task_run: TaskRun) -> Result<Self, Unavailable> {
@@ -85,7 +91,11 @@ impl Features {
     /// One line per feature: what is used, what is not and why.
     pub fn report(&self) -> Vec<String> {
         let line = |used: bool, name: &str, otherwise: &str| {
-            if used { format!("{name}: used") } else { format!("{name}: not used, {otherwise}") }
+            if used {
+                format!("{name}: used")
+            } else {
+                format!("{name}: not used, {otherwise}")
+            }
         };
         vec![
             match self.task_run {
@@ -102,8 +112,16 @@ impl Features {
                 "multishot receive with a byte budget",
                 "it needs Linux 6.17; each receive brings one buffer",
             ),
-            line(self.registered_ring, "registered ring descriptor", "it needs Linux 5.18"),
-            line(self.no_iowait, "waiting counted as idle", "it needs Linux 6.15"),
+            line(
+                self.registered_ring,
+                "registered ring descriptor",
+                "it needs Linux 5.18",
+            ),
+            line(
+                self.no_iowait,
+                "waiting counted as idle",
+                "it needs Linux 6.15",
+            ),
             "direct descriptors, submission by a kernel thread, zero-copy send: not used, they \
              bring nothing measurable to a relay"
                 .to_string(),

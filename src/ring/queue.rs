@@ -85,7 +85,10 @@ impl Queue {
     /// Errors: ENOMEM, EINVAL.
     pub(super) unsafe fn register_buffers(&self, address: u64, entries: u16) -> io::Result<()> {
         // SAFETY: as the caller says.
-        unsafe { self.submitter.register_buf_ring_with_flags(address, entries, BUFFER_GROUP, 0) }
+        unsafe {
+            self.submitter
+                .register_buf_ring_with_flags(address, entries, BUFFER_GROUP, 0)
+        }
     }
 
     /// Adds an operation, to be started with the next turn. When the queue is full, what is in it
@@ -179,7 +182,10 @@ pub(super) const BUFFER_GROUP: u16 = 0;
 /// Errors: EINVAL where the kernel does not know it.
 pub(super) fn build(task_run: TaskRun) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
-    builder.setup_clamp().setup_submit_all().setup_cqsize(CQ_ENTRIES);
+    builder
+        .setup_clamp()
+        .setup_submit_all()
+        .setup_cqsize(CQ_ENTRIES);
     match task_run {
         TaskRun::Deferred => builder.setup_single_issuer().setup_defer_taskrun(),
         TaskRun::Cooperative => builder.setup_coop_taskrun(),

@@ -25,8 +25,13 @@ pub fn pack(operation: Operation, slot: Slot) -> u64 {
 /// Unpacks what [`pack`] packed; `None` for any other number.
 pub fn unpack(token: u64) -> Option<(Operation, Slot)> {
     let operation = (token >> 56) as u8;
-    let operation = Operation::ALL.into_iter().find(|known| *known as u8 == operation)?;
-    let slot = Slot { index: token as u32, generation: Generation::from_bits((token >> 32) as u32) };
+    let operation = Operation::ALL
+        .into_iter()
+        .find(|known| *known as u8 == operation)?;
+    let slot = Slot {
+        index: token as u32,
+        generation: Generation::from_bits((token >> 32) as u32),
+    };
     Some((operation, slot))
 }
 
@@ -39,7 +44,10 @@ mod tests {
         for operation in Operation::ALL {
             for index in [0, 1, u32::MAX] {
                 for bits in [0, 1, 0xff_ffff] {
-                    let slot = Slot { index, generation: Generation::from_bits(bits) };
+                    let slot = Slot {
+                        index,
+                        generation: Generation::from_bits(bits),
+                    };
                     assert_eq!(unpack(pack(operation, slot)), Some((operation, slot)));
                 }
             }

@@ -42,7 +42,10 @@ pub struct Socket {
 impl Socket {
     /// Takes over a listening or connected TCP socket.
     pub fn tcp(fd: OwnedFd) -> Self {
-        Self { fd, transport: Transport::Tcp }
+        Self {
+            fd,
+            transport: Transport::Tcp,
+        }
     }
 
     fn raw(&self) -> Fd {
@@ -110,8 +113,12 @@ impl Uring {
     }
 
     fn watch_wake(&mut self) {
-        let entry = opcode::PollAdd::new(Fd(self.wake.as_raw_fd()), libc::POLLIN as u32).multi(true);
-        let slot = Slot { index: 0, generation: Generation::default() };
+        let entry =
+            opcode::PollAdd::new(Fd(self.wake.as_raw_fd()), libc::POLLIN as u32).multi(true);
+        let slot = Slot {
+            index: 0,
+            generation: Generation::default(),
+        };
         self.start(entry.build(), Operation::Wake, slot);
     }
 
@@ -125,7 +132,9 @@ impl Uring {
     }
 
     fn take_record(&mut self) -> Box<Record> {
-        self.spare.pop().unwrap_or_else(|| Box::new(Record::default()))
+        self.spare
+            .pop()
+            .unwrap_or_else(|| Box::new(Record::default()))
     }
 
     /// Ties a record to its slot for as long as the operation is in flight.
@@ -134,13 +143,19 @@ impl Uring {
         if index >= self.records.len() {
             self.records.resize_with(index + 1, || None);
         }
-        assert!(self.records[index].is_none(), "two operations with memory in flight on one slot");
+        assert!(
+            self.records[index].is_none(),
+            "two operations with memory in flight on one slot"
+        );
         self.records[index] = Some(record);
     }
 
     /// The operation of this slot has ended: releases what it sent.
     fn return_record(&mut self, slot: Slot) {
-        let record = self.records.get_mut(slot.index as usize).and_then(Option::take);
+        let record = self
+            .records
+            .get_mut(slot.index as usize)
+            .and_then(Option::take);
         if let Some(mut record) = record {
             for chunk in std::mem::take(&mut record.batch).into_chunks() {
                 self.arena.release(chunk);
@@ -172,7 +187,10 @@ impl Uring {
             Operation::Receive => self.decode_receive(result, raw.flags, more),
             Operation::Send => {
                 self.return_record(slot);
-                Event::Sent { bytes: result.unwrap_or(0), error: result.err() }
+                Event::Sent {
+                    bytes: result.unwrap_or(0),
+                    error: result.err(),
+                }
             }
             Operation::Watch => Event::Watched {
                 reset: result.is_ok_and(|mask| mask & libc::POLLERR as u32 != 0),
@@ -188,11 +206,17 @@ impl Uring {
         Some(Completion { slot, event })
     }
 
-    fn decode_receive(&mut self, result: Result<u32, Errno>, flags: u32, more: bool) -> Event<Socket> {
+    fn decode_receive(
+        &mut self,
+        result: Result<u32, Errno>,
+        flags: u32,
+        more: bool,
+    ) -> Event<Socket> {
         let filled = cqueue::buffer_select(flags).map(|buffer| {
             let bytes = u16::try_from(result.unwrap_or(0)).unwrap_or(u16::MAX);
             (NonZeroU16::new(bytes).is_some(), {
-                self.arena.take_filled(buffer, NonZeroU16::new(bytes).unwrap_or(NonZeroU16::MIN))
+                self.arena
+                    .take_filled(buffer, NonZeroU16::new(bytes).unwrap_or(NonZeroU16::MIN))
             })
         });
         let chunk = match filled {
@@ -206,7 +230,12 @@ impl Uring {
         if result == Err(Errno(libc::ENOBUFS)) {
             self.arena.note_shortage();
         }
-        Event::Received { chunk, error: result.err(), nonempty: cqueue::sock_nonempty(flags), more }
+        Event::Received {
+            chunk,
+            error: result.err(),
+            nonempty: cqueue::sock_nonempty(flags),
+            more,
+        }
     }
 
     /// Ends what is still in flight; `false` if the kernel does not let go of it in time.
@@ -252,7 +281,9 @@ impl Driver for Uring {
 
     fn accept(&mut self, listener: &Socket, slot: Slot) {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        let entry = opcode::AcceptMulti::new(listener.raw()).flags(flags).build();
+        let entry = opcode::AcceptMulti::new(listener.raw())
+            .flags(flags)
+            .build();
         self.start(entry, Operation::Accept, slot);
     }
 
@@ -275,7 +306,11 @@ impl Driver for Uring {
     fn receive(&mut self, socket: &Socket, slot: Slot, credit: u32) {
         // A multishot receive on a Unix socket can lose its end on some kernels since 6.17.
         let budget = (self.byte_budget && socket.transport == Transport::Tcp).then_some(credit);
-        self.start(receive_entry(socket.fd.as_raw_fd(), budget), Operation::Receive, slot);
+        self.start(
+            receive_entry(socket.fd.as_raw_fd(), budget),
+            Operation::Receive,
+            slot,
+        );
     }
 
     fn send(&mut self, socket: &Socket, slot: Slot, batch: Batch) {
@@ -300,12 +335,17 @@ impl Driver for Uring {
 
     fn open(&mut self, address: &Address) -> Result<Socket, Errno> {
         let fd = sys::socket::open(address).map_err(|error| Errno::from_io(&error))?;
-        Ok(Socket { fd, transport: address.transport() })
+        Ok(Socket {
+            fd,
+            transport: address.transport(),
+        })
     }
 
     fn accept_waiting(&mut self, listener: &Socket) -> Result<Socket, Errno> {
         let accepted = sys::socket::accept_waiting(listener.fd.as_fd());
-        accepted.map(Socket::tcp).map_err(|error| Errno::from_io(&error))
+        accepted
+            .map(Socket::tcp)
+            .map_err(|error| Errno::from_io(&error))
     }
 
     fn shutdown(&mut self, socket: &Socket) {
@@ -356,7 +396,10 @@ impl Drop for Uring {
     fn drop(&mut self) {
         if !self.join() {
             // The kernel may still write to the arena and read the records: let them be.
-            tracing::error!(operations = self.in_flight, "the kernel keeps operations in flight");
+            tracing::error!(
+                operations = self.in_flight,
+                "the kernel keeps operations in flight"
+            );
             return;
         }
         // SAFETY: dropped once, here; nothing refers to it.
@@ -387,13 +430,18 @@ impl Record {
         }
         self.header.msg_iov = self.iovecs.as_mut_ptr();
         self.header.msg_iovlen = self.batch.count();
-        opcode::SendMsg::new(socket, &raw const self.header).flags(flags as u32).build()
+        opcode::SendMsg::new(socket, &raw const self.header)
+            .flags(flags as u32)
+            .build()
     }
 }
 
 impl Default for Record {
     fn default() -> Self {
-        let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        let nothing = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
         Self {
             address: unspecified(),
             batch: Batch::default(),

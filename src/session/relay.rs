@@ -353,10 +353,17 @@ impl Relay {
             return None;
         }
         direction.watch = Watch::Off;
-        direction.grant(buffers).map(|credit| Action::Receive(Side::Client, credit))
+        direction
+            .grant(buffers)
+            .map(|credit| Action::Receive(Side::Client, credit))
     }
 
     fn poll_relay(&mut self, now: Instant, buffers: &impl Buffers) -> Option<Action> {
+        if self.directions.iter().all(Direction::is_over) {
+            // Closing says that no more bytes will come, so the last side need not be told.
+            self.phase = Phase::Over;
+            return Some(Action::Close(CloseReason::Finished));
+        }
         for side in Side::BOTH {
             let direction = &mut self.directions[side.index()];
             if let Some(action) = direction.poll_sink(side.other()) {
@@ -372,10 +379,6 @@ impl Relay {
             if direction.is_blind() && self.watch_at == Instant::NEVER {
                 self.watch_at = now + WATCH_DELAY;
             }
-        }
-        if self.directions.iter().all(|direction| direction.sink == Sink::Finished) {
-            self.phase = Phase::Over;
-            return Some(Action::Close(CloseReason::Finished));
         }
         None
     }
@@ -410,12 +413,16 @@ impl Relay {
     }
 
     fn is_half_closed(&self) -> bool {
-        self.directions.iter().any(|direction| direction.sink == Sink::Finished)
+        self.directions
+            .iter()
+            .any(|direction| direction.sink == Sink::Finished)
     }
 
     fn inactivity_deadline(&self) -> Instant {
         let timeout: Duration = if self.is_half_closed() {
-            self.settings.half_close_timeout.min(self.settings.idle_timeout)
+            self.settings
+                .half_close_timeout
+                .min(self.settings.idle_timeout)
         } else {
             self.settings.idle_timeout
         };
@@ -454,6 +461,11 @@ impl Direction {
         self.receiving = true;
         self.credit_bytes = (share - held) as u32;
         Some(self.credit_bytes)
+    }
+
+    /// Whether all bytes have come and gone.
+    fn is_over(&self) -> bool {
+        self.source == Source::Finished && self.queue.is_empty() && self.in_flight_bytes == 0
     }
 
     /// Whether a reset of the source would go unnoticed.

@@ -3,8 +3,11 @@
 
 /// The CPUs that this process may run on, in ascending order.
 pub fn allowed_cpus() -> Vec<usize> {
-    let mut cpus: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    let mut cpus: Vec<usize> = core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|core| core.id)
+        .collect();
     cpus.sort_unstable();
     cpus
 }

@@ -11,7 +11,10 @@ use std::os::fd::{FromRawFd, OwnedFd};
 /// Errors: the kernel's; the limit then is as it was.
 /// Source: setrlimit(2), RLIMIT_NOFILE.
 pub fn raise_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the kernel writes one rlimit to a place that is one.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
         return Err(io::Error::last_os_error());

@@ -1,5 +1,8 @@
 //! Sockets: making them, resetting them, asking about them.
-#![expect(unsafe_code, reason = "connect(2) with AF_UNSPEC and ioctl(2) SIOCOUTQ")]
+#![expect(
+    unsafe_code,
+    reason = "connect(2) with AF_UNSPEC and ioctl(2) SIOCOUTQ"
+)]
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +34,9 @@ pub fn probe_free(addr: SocketAddr) -> io::Result<SocketAddr> {
     // With SO_REUSEADDR a bind alone succeeds beside a listener that has it too.
     socket.listen(1)?;
     let bound = socket.local_addr()?;
-    bound.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
+    bound
+        .as_socket()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
 }
 
 fn bound(addr: SocketAddr, share_port: bool) -> io::Result<Socket> {
@@ -55,8 +60,7 @@ fn bound(addr: SocketAddr, share_port: bool) -> io::Result<Socket> {
 pub fn open(address: &Address) -> io::Result<OwnedFd> {
     let socket = match address {
         Address::Tcp(addr) => {
-            let socket =
-                Socket::new(Domain::for_address(*addr), Type::STREAM.nonblocking(), None)?;
+            let socket = Socket::new(Domain::for_address(*addr), Type::STREAM.nonblocking(), None)?;
             socket.set_tcp_nodelay(true)?;
             socket
         }
@@ -86,8 +90,10 @@ pub fn shutdown_write(socket: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// Source: connect(2) with AF_UNSPEC, which is tcp_disconnect.
 pub fn reset(socket: BorrowedFd<'_>) {
-    let unspecified =
-        libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let unspecified = libc::sockaddr {
+        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+        sa_data: [0; 14],
+    };
     // SAFETY: the address points to one sockaddr of the length given, which the kernel only reads.
     let result = unsafe {
         libc::connect(
@@ -110,9 +116,12 @@ pub fn reset(socket: BorrowedFd<'_>) {
 pub fn unsent_bytes(socket: BorrowedFd<'_>) -> u32 {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the kernel writes one int to a place that is one.
-    let result =
-        unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
-    if result == 0 { u32::try_from(bytes).unwrap_or(0) } else { 0 }
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 {
+        u32::try_from(bytes).unwrap_or(0)
+    } else {
+        0
+    }
 }
 
 /// The address that a listener is bound to.
@@ -120,5 +129,6 @@ pub fn unsent_bytes(socket: BorrowedFd<'_>) -> u32 {
 /// Errors: those of getsockname(2).
 pub fn local_addr(listener: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     let addr = SockRef::from(&listener).local_addr()?;
-    addr.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
+    addr.as_socket()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
 }

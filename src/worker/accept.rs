@@ -33,7 +33,10 @@ enum State {
 
 impl<S> Listener<S> {
     pub(super) fn new(socket: S) -> Self {
-        Self { socket: Some(socket), state: State::Idle }
+        Self {
+            socket: Some(socket),
+            state: State::Idle,
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -43,7 +46,10 @@ impl<S> Listener<S> {
 
 /// Listeners are never replaced within a worker, so one generation is enough.
 fn slot_of(listener: usize) -> Slot {
-    Slot { index: listener as u32, generation: Generation::default() }
+    Slot {
+        index: listener as u32,
+        generation: Generation::default(),
+    }
 }
 
 impl<D: Driver> Worker<D> {
@@ -179,7 +185,9 @@ impl<D: Driver> Worker<D> {
     }
 
     fn close_listener(&mut self, position: usize) {
-        let Some(socket) = self.listeners[position].socket.take() else { return };
+        let Some(socket) = self.listeners[position].socket.take() else {
+            return;
+        };
         let is_in_view = position < self.view.listeners.len();
         if is_in_view && !matches!(self.stage, Stage::Stopping { .. }) {
             // Any error ends this: EAGAIN when the backlog is empty, EMFILE when there is no way

@@ -99,9 +99,14 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn handle_connected(&mut self, slot: Slot, result: Result<(), Errno>) {
-        let Some((key, _)) = self.owner(slot, Operation::Connect, false) else { return };
+        let Some((key, _)) = self.owner(slot, Operation::Connect, false) else {
+            return;
+        };
         let session = &mut self.sessions[key as usize];
-        let counters = session.endpoint.as_ref().map(|endpoint| endpoint.counters(self.index));
+        let counters = session
+            .endpoint
+            .as_ref()
+            .map(|endpoint| endpoint.counters(self.index));
         match result {
             Ok(()) => {
                 if let Some(counters) = counters {
@@ -113,7 +118,9 @@ impl<D: Driver> Worker<D> {
                 if let Some(counters) = counters {
                     counters.connect_failures.add(1);
                 }
-                session.relay.handle_connect_failed(self.now, CloseReason::of_connect(errno));
+                session
+                    .relay
+                    .handle_connect_failed(self.now, CloseReason::of_connect(errno));
             }
         }
         self.touch(key);
@@ -131,14 +138,18 @@ impl<D: Driver> Worker<D> {
                 }
             }
         }
-        session.relay.handle_received(self.now, side, chunk, more, self.driver.buffers());
+        session
+            .relay
+            .handle_received(self.now, side, chunk, more, self.driver.buffers());
         self.touch(key);
     }
 
     /// Starts a receive on a connection; `false` if its session has let go of it or one is in
     /// flight.
     pub(super) fn arm_receive(&mut self, slot: Slot, credit: u32) -> bool {
-        let Some(connection) = self.connections.get_mut(slot) else { return false };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return false;
+        };
         if connection.session.is_none() || !connection.armed.try_insert(Operation::Receive) {
             return false;
         }
@@ -164,7 +175,9 @@ impl<D: Driver> Worker<D> {
             Action::Receive(side, credit) => {
                 let slot = self.sessions[key as usize].slot(side);
                 if !slot.is_some_and(|slot| self.arm_receive(slot, credit)) {
-                    self.sessions[key as usize].relay.abort(CloseReason::Internal);
+                    self.sessions[key as usize]
+                        .relay
+                        .abort(CloseReason::Internal);
                 }
             }
             Action::Send(side, batch) => self.send(key, side, batch),
@@ -181,7 +194,9 @@ impl<D: Driver> Worker<D> {
                     Some(connection) => self.driver.unsent_bytes(&connection.socket),
                     None => 0,
                 };
-                self.sessions[key as usize].relay.handle_unsent(self.now, bytes);
+                self.sessions[key as usize]
+                    .relay
+                    .handle_unsent(self.now, bytes);
             }
             Action::Close(reason) => self.end_session(key, reason, Ending::Close),
             Action::Abort(reason) => self.end_session(key, reason, Ending::Reset),
@@ -196,10 +211,13 @@ impl<D: Driver> Worker<D> {
             endpoint.session_closed();
             self.counters.retries.add(1);
         }
-        let picked = self.view.cluster_of(session.listener as usize).and_then(|(place, cluster)| {
-            let (_, balancer) = self.balancers.get_mut(place)?;
-            balancer.pick(&cluster.candidates, &session.tried, &mut self.rng)
-        });
+        let picked =
+            self.view
+                .cluster_of(session.listener as usize)
+                .and_then(|(place, cluster)| {
+                    let (_, balancer) = self.balancers.get_mut(place)?;
+                    balancer.pick(&cluster.candidates, &session.tried, &mut self.rng)
+                });
         let Some((endpoint, address)) =
             picked.and_then(|endpoint| Some((endpoint, endpoint.address.as_ref()?)))
         else {
@@ -216,8 +234,12 @@ impl<D: Driver> Worker<D> {
                 session.endpoint = Some(Arc::clone(endpoint));
                 let mut armed = Armed::default();
                 let _nothing_else_in_flight = armed.try_insert(Operation::Connect);
-                let connection =
-                    Connection { socket, session: Some(key), side: Side::Endpoint, armed };
+                let connection = Connection {
+                    socket,
+                    session: Some(key),
+                    side: Side::Endpoint,
+                    armed,
+                };
                 let slot = self.connections.insert(connection);
                 session.upstream = Some(slot);
                 if let Some(connection) = self.connections.get_mut(slot) {
@@ -225,7 +247,9 @@ impl<D: Driver> Worker<D> {
                 }
             }
             Err(errno) => {
-                session.relay.handle_connect_failed(self.now, CloseReason::of_connect(errno));
+                session
+                    .relay
+                    .handle_connect_failed(self.now, CloseReason::of_connect(errno));
             }
         }
         if let Some(slot) = abandoned {
@@ -245,11 +269,15 @@ impl<D: Driver> Worker<D> {
         for chunk in batch.into_chunks() {
             self.driver.buffers().release(chunk);
         }
-        self.sessions[key as usize].relay.abort(CloseReason::Internal);
+        self.sessions[key as usize]
+            .relay
+            .abort(CloseReason::Internal);
     }
 
     fn watch(&mut self, key: u32, side: Side) {
-        let Some(slot) = self.sessions[key as usize].slot(side) else { return };
+        let Some(slot) = self.sessions[key as usize].slot(side) else {
+            return;
+        };
         if let Some(connection) = self.connections.get_mut(slot)
             && connection.armed.try_insert(Operation::Watch)
         {
@@ -258,10 +286,11 @@ impl<D: Driver> Worker<D> {
     }
 
     fn end_session(&mut self, key: u32, reason: CloseReason, ending: Ending) {
-        let Some(mut session) = self.sessions.try_remove(key as usize) else { return };
+        let Some(mut session) = self.sessions.try_remove(key as usize) else {
+            return;
+        };
         self.wheel.cancel(key);
         session.relay.end(self.driver.buffers());
-        self.counters.closed(reason).add(1);
         tracing::debug!(
             session = %session.id,
             reason = reason.word(),
@@ -276,13 +305,17 @@ impl<D: Driver> Worker<D> {
             self.terminate(upstream, ending);
         }
         self.session_limit.release();
+        // Last, so that whoever sees the session counted sees nothing of it any more.
+        self.counters.closed(reason).add(1);
         self.note_freed();
         self.serve_parked();
     }
 
     /// Lets go of a connection: tells its operations to end, and closes it when they have.
     fn terminate(&mut self, slot: Slot, ending: Ending) {
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else {
+            return;
+        };
         connection.session = None;
         let armed = connection.armed;
         let is_connecting = armed.contains(Operation::Connect);
@@ -292,9 +325,12 @@ impl<D: Driver> Worker<D> {
         // A reset ends receives and sends by itself, but not a watch.
         let to_cancel: &[Operation] = match ending {
             Ending::Reset => &[Operation::Connect, Operation::Watch],
-            Ending::Close => {
-                &[Operation::Connect, Operation::Receive, Operation::Send, Operation::Watch]
-            }
+            Ending::Close => &[
+                Operation::Connect,
+                Operation::Receive,
+                Operation::Send,
+                Operation::Watch,
+            ],
         };
         for operation in to_cancel {
             if armed.contains(*operation) {

@@ -71,7 +71,10 @@ pub(super) struct Table<S> {
 impl<S> Table<S> {
     /// Makes an empty table that grows only beyond `capacity`.
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self { connections: Slab::with_capacity(capacity), generations: Vec::with_capacity(capacity) }
+        Self {
+            connections: Slab::with_capacity(capacity),
+            generations: Vec::with_capacity(capacity),
+        }
     }
 
     /// Whether no connection is left.
@@ -85,7 +88,10 @@ impl<S> Table<S> {
         if index == self.generations.len() {
             self.generations.push(Generation::default());
         }
-        Slot { index: index as u32, generation: self.generations[index] }
+        Slot {
+            index: index as u32,
+            generation: self.generations[index],
+        }
     }
 
     /// The connection of a slot; `None` if that tenant has left.
@@ -111,7 +117,12 @@ mod tests {
     use super::*;
 
     fn connection(socket: u32) -> Connection<u32> {
-        Connection { socket, session: Some(0), side: Side::Client, armed: Armed::default() }
+        Connection {
+            socket,
+            session: Some(0),
+            side: Side::Client,
+            armed: Armed::default(),
+        }
     }
 
     #[test]
@@ -123,7 +134,10 @@ mod tests {
         assert_eq!(first.index, second.index);
         assert!(table.get_mut(first).is_none());
         assert!(table.remove(first).is_none());
-        assert_eq!(table.get_mut(second).map(|connection| connection.socket), Some(2));
+        assert_eq!(
+            table.get_mut(second).map(|connection| connection.socket),
+            Some(2)
+        );
     }
 
     #[test]

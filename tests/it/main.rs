@@ -1,4 +1,13 @@
-//! The integration tests: one binary.
-#![forbid(unsafe_code)]
+//! End-to-end tests over the kernel's io_uring, and checks of the tree itself. One binary.
+//!
+//! Tests wait for conditions, with a deadline that fails them; none sleeps to be safe.
+#![deny(unsafe_code)]
 
+mod balancing;
+mod command;
+mod fairness;
+mod lifecycle;
+mod relaying;
 mod sim;
+mod support;
+mod tidy;

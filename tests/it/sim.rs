@@ -99,8 +99,15 @@ fn a_seed_replays_exactly() {
 /// Runs the one seed of the environment's `RINGLANE_SEED`, if there is one.
 #[test]
 fn replay() {
-    let Ok(seed) = std::env::var("RINGLANE_SEED") else { return };
-    let Ok(seed) = seed.parse() else { panic!("RINGLANE_SEED is a number, not {seed:?}") };
+    let Ok(seed) = std::env::var("RINGLANE_SEED") else {
+        return;
+    };
+    let Ok(seed) = seed.parse() else {
+        panic!("RINGLANE_SEED is a number, not {seed:?}")
+    };
     let outcome = run::run(seed);
-    println!("seed {seed}: {} sessions, {} turns", outcome.sessions, outcome.turns);
+    println!(
+        "seed {seed}: {} sessions, {} turns",
+        outcome.sessions, outcome.turns
+    );
 }

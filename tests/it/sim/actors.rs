@@ -38,7 +38,10 @@ const TIMEOUT_MIN: Duration = Duration::from_secs(35);
 impl Actors {
     /// A client connects.
     pub(crate) fn add_client(&mut self, network: &mut Network, listener: usize) {
-        let room = network.rng.choice([4_000, 30_000, 200_000]).unwrap_or(4_000);
+        let room = network
+            .rng
+            .choice([4_000, 30_000, 200_000])
+            .unwrap_or(4_000);
         let link = network.connect(listener, room);
         self.add_party(network, Side::Client, link);
     }
@@ -58,8 +61,11 @@ impl Actors {
     fn add_party(&mut self, network: &mut Network, role: Side, link: usize) {
         let number = self.parties.len();
         let habits = Habits::random(&mut network.rng, role, network.now);
-        let Ok(stream) = u8::try_from(number) else { panic!("more than 256 parties") };
-        self.parties.push(Party::new(role, link, stream, habits, network.now));
+        let Ok(stream) = u8::try_from(number) else {
+            panic!("more than 256 parties")
+        };
+        self.parties
+            .push(Party::new(role, link, stream, habits, network.now));
         let pace = habits.pace(&mut network.rng);
         network.schedule(pace, Event::Act(number));
     }
@@ -70,12 +76,19 @@ impl Actors {
 
     /// Control does what it has to do at this time; `true` if the worker must be woken.
     pub(crate) fn control(&mut self, network: &mut Network) -> bool {
-        match self.control.as_mut().and_then(|control| control.next_deed(network.now)) {
+        match self
+            .control
+            .as_mut()
+            .and_then(|control| control.next_deed(network.now))
+        {
             Some(Deed::Connect(listener)) => {
                 self.add_client(network, listener);
                 false
             }
-            Some(deed) => self.control.as_mut().is_some_and(|control| control.perform(deed, network)),
+            Some(deed) => self
+                .control
+                .as_mut()
+                .is_some_and(|control| control.perform(deed, network)),
             None => false,
         }
     }
@@ -149,7 +162,8 @@ impl Actors {
         let other = usize::from(first);
         let known = self.parties[number].other;
         let fits = self.parties.get(other).is_some_and(|party| {
-            party.role != self.parties[number].role && party.other.is_none_or(|across| across == number)
+            party.role != self.parties[number].role
+                && party.other.is_none_or(|across| across == number)
         });
         if fits && known.is_none_or(|known| known == other) {
             self.parties[number].other = Some(other);
@@ -166,7 +180,10 @@ impl Actors {
             Some(other) => other.finished && other.sent == party.received,
             None => {
                 let is_silent = |other: &Party| {
-                    other.role != party.role && other.finished && other.sent == 0 && other.other.is_none()
+                    other.role != party.role
+                        && other.finished
+                        && other.sent == 0
+                        && other.other.is_none()
                 };
                 link.abandoned || self.parties.iter().any(is_silent)
             }
@@ -177,7 +194,11 @@ impl Actors {
             return self.see_reset(number, network);
         }
         if !is_due {
-            self.fail(number, network, "a FIN that nobody sent, or before the last byte");
+            self.fail(
+                number,
+                network,
+                "a FIN that nobody sent, or before the last byte",
+            );
         }
         if !party.finished {
             network.coverage.meet(match party.role {
@@ -192,9 +213,14 @@ impl Actors {
 
     fn see_reset(&mut self, number: usize, network: &mut Network) {
         let party = &self.parties[number];
-        let has_ended = self.control.as_ref().is_some_and(|control| control.may_reset(network.now));
+        let has_ended = self
+            .control
+            .as_ref()
+            .is_some_and(|control| control.may_reset(network.now));
         let other = party.other.map(|other| &self.parties[other]);
-        let active = other.map_or(party.last_active, |other| other.last_active.max(party.last_active));
+        let active = other.map_or(party.last_active, |other| {
+            other.last_active.max(party.last_active)
+        });
         let idle = network.now.saturating_since(active);
         if let Some(other) = other
             && !other.cut
@@ -226,8 +252,11 @@ impl Actors {
     /// Looks at what must hold at any time.
     pub(crate) fn check_queues(&self, network: &Network) {
         for (number, party) in self.parties.iter().enumerate() {
-            let Some(other) = party.other.map(|other| &self.parties[other]) else { continue };
-            let [to, from] = [party, other].map(|party| &network.links[party.link].ends[At::Near as usize]);
+            let Some(other) = party.other.map(|other| &self.parties[other]) else {
+                continue;
+            };
+            let [to, from] =
+                [party, other].map(|party| &network.links[party.link].ends[At::Near as usize]);
             let held = from.read.saturating_sub(to.written);
             if !to.gone && held > (WINDOW_BYTES + BUFFER_BYTES) as u64 {
                 self.fail(number, network, &format!("{held} bytes are queued"));
@@ -245,7 +274,11 @@ impl Actors {
                 None => party.role == Side::Client && (party.sent > 0 || party.finished),
             };
             let waits = listens && is_due && network.now >= party.reads_from && !is_exhausted;
-            let patience = if party.other.is_some() { PATIENCE } else { QUEUE_PATIENCE };
+            let patience = if party.other.is_some() {
+                PATIENCE
+            } else {
+                QUEUE_PATIENCE
+            };
             let waiting = match party.waiting {
                 _ if !waits => None,
                 Some((since, received)) if received == party.received => Some((since, received)),
@@ -255,7 +288,11 @@ impl Actors {
             if let Some((since, _)) = waiting
                 && network.now.saturating_since(since) > patience
             {
-                self.fail(number, network, "nothing comes any more, though something is due");
+                self.fail(
+                    number,
+                    network,
+                    "nothing comes any more, though something is due",
+                );
             }
         }
     }

@@ -100,7 +100,10 @@ impl SimArena {
         let claim = (chunk.start(), chunk.len());
         match buffer.claims.iter().position(|known| *known == claim) {
             Some(place) => place,
-            None => panic!("{chunk:?} is no claim: the buffer is {:?} {:?}", buffer.state, buffer.claims),
+            None => panic!(
+                "{chunk:?} is no claim: the buffer is {:?} {:?}",
+                buffer.state, buffer.claims
+            ),
         }
     }
 

@@ -88,7 +88,10 @@ impl Control {
     pub(crate) fn perform(&mut self, deed: Deed, network: &mut Network) -> bool {
         while let Ok(event) = self.events.try_recv() {
             if let Event::Acknowledged { epoch, .. } = event {
-                assert!(epoch.0 <= self.epoch, "a view was acknowledged that was never published");
+                assert!(
+                    epoch.0 <= self.epoch,
+                    "a view was acknowledged that was never published"
+                );
                 self.acknowledged = epoch.0;
             }
         }
@@ -131,13 +134,21 @@ impl Control {
         let mut cluster = |id: u32| {
             let member = |endpoint: &Arc<Endpoint>| Member {
                 endpoint: Arc::clone(endpoint),
-                weight: if rng.u8(..8) == 0 { least } else { rng.u32(1..4) },
+                weight: if rng.u8(..8) == 0 {
+                    least
+                } else {
+                    rng.u32(1..4)
+                },
             };
             let members = self.endpoints.iter().map(member).collect();
             Arc::new(ClusterView {
                 id: ClusterId(id),
                 name: format!("cluster {id}"),
-                policy: if rng.bool() { Policy::RoundRobin } else { Policy::LeastConn },
+                policy: if rng.bool() {
+                    Policy::RoundRobin
+                } else {
+                    Policy::LeastConn
+                },
                 candidates: Candidates::new(members),
                 settings: self.settings,
             })
@@ -149,6 +160,10 @@ impl Control {
             cluster: place % 2,
         };
         let listeners = (0..self.listeners).map(listener).collect();
-        View { epoch: Epoch(self.epoch), listeners, clusters }
+        View {
+            epoch: Epoch(self.epoch),
+            listeners,
+            clusters,
+        }
     }
 }

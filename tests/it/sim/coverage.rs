@@ -87,7 +87,9 @@ pub(crate) struct Coverage {
 
 impl Default for Coverage {
     fn default() -> Self {
-        Self { counts: [0; Situation::ALL.len()] }
+        Self {
+            counts: [0; Situation::ALL.len()],
+        }
     }
 }
 
@@ -108,7 +110,10 @@ impl Coverage {
 
     /// The situations that were never met.
     pub(crate) fn missing(&self) -> Vec<Situation> {
-        self.rows().filter(|(_, count)| *count == 0).map(|(situation, _)| situation).collect()
+        self.rows()
+            .filter(|(_, count)| *count == 0)
+            .map(|(situation, _)| situation)
+            .collect()
     }
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = (Situation, u64)> {

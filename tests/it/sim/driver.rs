@@ -197,13 +197,23 @@ impl SimDriver {
 
     fn submit(&mut self, operation: Operation, slot: Slot, socket: &SimSocket) -> &mut Pending {
         let key = key(operation, slot);
-        self.note(&[1, u64::from(key.0), u64::from(key.1), self.network.now.as_nanos()]);
+        self.note(&[
+            1,
+            u64::from(key.0),
+            u64::from(key.1),
+            self.network.now.as_nanos(),
+        ]);
         self.target(socket.0);
         let twice = |pending: &Pending| {
-            pending.operation == operation && pending.socket == socket.0 && operation != Operation::Accept
+            pending.operation == operation
+                && pending.socket == socket.0
+                && operation != Operation::Accept
         };
         if self.operations.contains_key(&key) || self.operations.values().any(twice) {
-            self.fail(&format!("a second {operation:?} on {slot:?}, socket {}", socket.0));
+            self.fail(&format!(
+                "a second {operation:?} on {slot:?}, socket {}",
+                socket.0
+            ));
         }
         self.submissions.push_back(Submission::Start(key));
         self.operations.entry(key).or_insert(Pending {
@@ -220,17 +230,33 @@ impl SimDriver {
 
     /// Posts a completion; `last` ends its operation.
     pub(super) fn post(&mut self, key: Key, last: bool, event: Outcome<SimSocket>) {
-        let Some(pending) = self.operations.get_mut(&key) else { return };
+        let Some(pending) = self.operations.get_mut(&key) else {
+            return;
+        };
         if last {
             pending.stage = Started::Ending;
         }
         let slot = pending.slot;
-        let late = if self.is_odd() { self.network.rng.u64(1..=2) } else { 0 };
-        let before = self.posted.iter().filter(|posted| posted.key == key).map(|posted| posted.due);
+        let late = if self.is_odd() {
+            self.network.rng.u64(1..=2)
+        } else {
+            0
+        };
+        let before = self
+            .posted
+            .iter()
+            .filter(|posted| posted.key == key)
+            .map(|posted| posted.due);
         let due = before.max().unwrap_or(0).max(self.turn + late);
         let sequence = self.posted.last().map_or(0, |posted| posted.sequence + 1);
         let completion = Completion { slot, event };
-        self.posted.push(Posted { key, last, due, sequence, completion });
+        self.posted.push(Posted {
+            key,
+            last,
+            due,
+            sequence,
+            completion,
+        });
     }
 
     fn start_submitted(&mut self) {
@@ -286,11 +312,23 @@ impl SimDriver {
     /// Another thread's word to the worker.
     pub(crate) fn wake(&mut self) {
         self.network.coverage.meet(Situation::Woken);
-        let slot = Slot { index: 0, generation: Generation::default() };
-        let completion = Completion { slot, event: Outcome::Woken { more: true } };
+        let slot = Slot {
+            index: 0,
+            generation: Generation::default(),
+        };
+        let completion = Completion {
+            slot,
+            event: Outcome::Woken { more: true },
+        };
         let sequence = self.posted.last().map_or(0, |posted| posted.sequence + 1);
         let key = key(Operation::Wake, slot);
-        self.posted.push(Posted { key, last: false, due: self.turn, sequence, completion });
+        self.posted.push(Posted {
+            key,
+            last: false,
+            due: self.turn,
+            sequence,
+            completion,
+        });
     }
 
     /// Picks what this turn delivers, in an order of its own.
@@ -313,7 +351,10 @@ impl SimDriver {
             (word ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20
         };
         due.sort_by_key(|posted| mix(posted.key));
-        if due.windows(2).any(|pair| pair[0].sequence > pair[1].sequence) {
+        if due
+            .windows(2)
+            .any(|pair| pair[0].sequence > pair[1].sequence)
+        {
             self.network.coverage.meet(Situation::Permuted);
         }
         self.delivered.extend(due);
@@ -371,7 +412,10 @@ impl Driver for SimDriver {
         if batch.count() == 0 {
             self.fail("a send of nothing");
         }
-        if self.link(socket.0).is_some_and(|link| self.network.end(link, At::Near).finished) {
+        if self
+            .link(socket.0)
+            .is_some_and(|link| self.network.end(link, At::Near).finished)
+        {
             self.fail("a send after a shutdown");
         }
         if batch.count() > 1 {
@@ -418,9 +462,8 @@ impl Driver for SimDriver {
     }
 
     fn shutdown(&mut self, socket: &SimSocket) {
-        let sending = |pending: &Pending| {
-            pending.socket == socket.0 && pending.operation == Operation::Send
-        };
+        let sending =
+            |pending: &Pending| pending.socket == socket.0 && pending.operation == Operation::Send;
         if self.operations.values().any(sending) {
             self.fail("a shutdown cuts off a send in flight");
         }
@@ -438,16 +481,26 @@ impl Driver for SimDriver {
     }
 
     fn unsent_bytes(&mut self, socket: &SimSocket) -> u32 {
-        let Some(link) = self.link(socket.0) else { return 0 };
+        let Some(link) = self.link(socket.0) else {
+            return 0;
+        };
         let link = &self.network.links[link];
         let [near, far] = &link.ends;
-        let unread = if link.transport == Transport::Unix { far.incoming.len() } else { 0 };
+        let unread = if link.transport == Transport::Unix {
+            far.incoming.len()
+        } else {
+            0
+        };
         (near.outgoing.len() + unread) as u32
     }
 
     fn close(&mut self, socket: SimSocket) {
         self.note(&[4, socket.0 as u64]);
-        if let Some(pending) = self.operations.values().find(|pending| pending.socket == socket.0) {
+        if let Some(pending) = self
+            .operations
+            .values()
+            .find(|pending| pending.socket == socket.0)
+        {
             self.fail(&format!("socket {} is closed during {pending:?}", socket.0));
         }
         match self.target(socket.0).clone() {
@@ -501,11 +554,18 @@ impl Driver for SimDriver {
 
     fn poll_completion(&mut self) -> Option<Completion<SimSocket>> {
         let posted = self.delivered.pop_front()?;
-        let Posted { key, last, completion, .. } = posted;
+        let Posted {
+            key,
+            last,
+            completion,
+            ..
+        } = posted;
         let (kind, detail) = match &completion.event {
             Outcome::Accepted { result, .. } => (5, u64::from(result.is_ok())),
             Outcome::Connected(result) => (6, u64::from(result.is_ok())),
-            Outcome::Received { chunk, .. } => (7, chunk.as_ref().map_or(0, |chunk| chunk.len() as u64)),
+            Outcome::Received { chunk, .. } => {
+                (7, chunk.as_ref().map_or(0, |chunk| chunk.len() as u64))
+            }
             Outcome::Sent { bytes, .. } => (8, u64::from(*bytes)),
             Outcome::Watched { reset, .. } => (9, u64::from(*reset)),
             Outcome::Woken { .. } => (10, 0),

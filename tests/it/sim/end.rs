@@ -44,12 +44,18 @@ pub(crate) struct End {
 pub(crate) enum Found {
     Bytes,
     Nothing,
-    End { error: Option<Errno>, nonempty: bool },
+    End {
+        error: Option<Errno>,
+        nonempty: bool,
+    },
 }
 
 impl End {
     pub(crate) fn new(room: usize) -> Self {
-        Self { room, ..Self::default() }
+        Self {
+            room,
+            ..Self::default()
+        }
     }
 
     /// What a read finds; an error that it finds is taken.
@@ -178,7 +184,11 @@ impl Network {
         let (unread, unsent) = (!end.incoming.is_empty(), !end.outgoing.is_empty());
         end.gone = true;
         end.outgoing.clear();
-        let error = if end.fin_received { libc::EPIPE } else { libc::ECONNRESET };
+        let error = if end.fin_received {
+            libc::EPIPE
+        } else {
+            libc::ECONNRESET
+        };
         end.error = Some(Errno(error));
         if at == At::Near {
             self.links[link].near_broken_at = Some(now);

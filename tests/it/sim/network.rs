@@ -145,7 +145,8 @@ impl Network {
     /// Makes something happen after a while.
     pub(crate) fn schedule(&mut self, after: Duration, event: Event) {
         self.sequence += 1;
-        self.events.push(Reverse((self.now + after, self.sequence, event)));
+        self.events
+            .push(Reverse((self.now + after, self.sequence, event)));
     }
 
     /// When the next thing happens.
@@ -186,7 +187,11 @@ impl Network {
 
     /// The worker connects to an address; the link's near end is the worker's.
     pub(crate) fn connect_to(&mut self, address: &Address) -> usize {
-        let Some(server) = self.servers.iter().position(|server| server.address == *address) else {
+        let Some(server) = self
+            .servers
+            .iter()
+            .position(|server| server.address == *address)
+        else {
             panic!("a connect to {address}, which is no endpoint");
         };
         let room = self.servers[server].room;
@@ -282,7 +287,11 @@ impl Network {
         }
         let room = sink.room.saturating_sub(sink.incoming.len());
         let most = waiting.min(room);
-        let bytes = if most > 1 && self.rng.u8(..4) == 0 { self.rng.usize(1..most) } else { most };
+        let bytes = if most > 1 && self.rng.u8(..4) == 0 {
+            self.rng.usize(1..most)
+        } else {
+            most
+        };
         sink.incoming.push(source.outgoing.front(bytes));
         source.outgoing.consume(bytes);
         if source.outgoing.is_empty() {

@@ -36,7 +36,9 @@ impl SimDriver {
     }
 
     fn look_at(&mut self, key: Key) {
-        let Some(pending) = self.operations.get_mut(&key) else { return };
+        let Some(pending) = self.operations.get_mut(&key) else {
+            return;
+        };
         let fresh = std::mem::replace(&mut pending.stage, Started::Yes) == Started::Fresh;
         let (operation, socket, cancelled) = (pending.operation, pending.socket, pending.cancelled);
         match operation {
@@ -60,7 +62,10 @@ impl SimDriver {
 
     fn look_at_accept(&mut self, key: Key, socket: usize, cancelled: bool, fresh: bool) {
         let listener = self.listener(socket);
-        let failed = |errno| Outcome::Accepted { result: Err(Errno(errno)), more: false };
+        let failed = |errno| Outcome::Accepted {
+            result: Err(Errno(errno)),
+            more: false,
+        };
         loop {
             let is_waiting = !self.network.listeners[listener].backlog.is_empty();
             if cancelled && (!is_waiting || self.network.rng.bool()) {
@@ -77,18 +82,32 @@ impl SimDriver {
                 self.network.coverage.meet(Situation::AcceptEndedWithout);
                 return self.post(key, true, failed(libc::ECONNABORTED));
             }
-            let Some(link) = self.network.listeners[listener].backlog.pop_front() else { return };
+            let Some(link) = self.network.listeners[listener].backlog.pop_front() else {
+                return;
+            };
             let client = self.add_socket(Target::Link(link));
             let more = !self.is_cut_short();
-            self.post(key, !more, Outcome::Accepted { result: Ok(client), more });
+            self.post(
+                key,
+                !more,
+                Outcome::Accepted {
+                    result: Ok(client),
+                    more,
+                },
+            );
             if !more {
-                return self.network.coverage.meet(Situation::AcceptEndedWithConnection);
+                return self
+                    .network
+                    .coverage
+                    .meet(Situation::AcceptEndedWithConnection);
             }
         }
     }
 
     fn look_at_connect(&mut self, key: Key, socket: usize, cancelled: bool) {
-        let Some(link) = self.link(socket) else { return };
+        let Some(link) = self.link(socket) else {
+            return;
+        };
         let result = match self.network.links[link].stage {
             Stage::Connected => Ok(()),
             Stage::Failed(errno) => Err(errno),
@@ -110,7 +129,9 @@ impl SimDriver {
     }
 
     fn look_at_receive(&mut self, key: Key, socket: usize, cancelled: bool, fresh: bool) {
-        let Some(link) = self.link(socket) else { return };
+        let Some(link) = self.link(socket) else {
+            return;
+        };
         let transport = self.network.links[link].transport;
         let is_multishot = self.kernel.byte_budget && transport == Transport::Tcp;
         let failed = |errno| Outcome::Received {
@@ -127,13 +148,20 @@ impl SimDriver {
         }
         loop {
             match self.network.end(link, At::Near).find(transport) {
-                Found::Nothing if cancelled => return self.post(key, true, failed(libc::ECANCELED)),
+                Found::Nothing if cancelled => {
+                    return self.post(key, true, failed(libc::ECANCELED));
+                }
                 Found::Nothing => return,
                 Found::End { error, nonempty } => {
                     if transport == Transport::Tcp && error.is_none() && !nonempty {
                         self.network.coverage.meet(Situation::LostReset);
                     }
-                    let event = Outcome::Received { chunk: None, error, nonempty, more: false };
+                    let event = Outcome::Received {
+                        chunk: None,
+                        error,
+                        nonempty,
+                        more: false,
+                    };
                     return self.post(key, true, event);
                 }
                 Found::Bytes if cancelled && self.network.rng.bool() => {
@@ -159,8 +187,12 @@ impl SimDriver {
     /// Fills one buffer; says whether the receive goes on.
     fn receive_once(&mut self, key: Key, link: usize, is_multishot: bool) -> bool {
         let bytes = self.network.read(link, At::Near, BUFFER_BYTES);
-        let Some(chunk) = self.arena.fill(&bytes) else { return false };
-        let Some(pending) = self.operations.get_mut(&key) else { return false };
+        let Some(chunk) = self.arena.fill(&bytes) else {
+            return false;
+        };
+        let Some(pending) = self.operations.get_mut(&key) else {
+            return false;
+        };
         pending.credit -= bytes.len() as i64;
         let left = pending.credit;
         let nonempty = self.network.end(link, At::Near).is_readable();
@@ -175,15 +207,24 @@ impl SimDriver {
         if let Some(situation) = situation {
             self.network.coverage.meet(situation);
         }
-        let event = Outcome::Received { chunk: Some(chunk), error: None, nonempty, more };
+        let event = Outcome::Received {
+            chunk: Some(chunk),
+            error: None,
+            nonempty,
+            more,
+        };
         self.post(key, !more, event);
         more
     }
 
     fn look_at_send(&mut self, key: Key, socket: usize, cancelled: bool) {
-        let Some(link) = self.link(socket) else { return };
+        let Some(link) = self.link(socket) else {
+            return;
+        };
         let room = self.network.end(link, At::Near).try_room();
-        let Some(pending) = self.operations.get_mut(&key) else { return };
+        let Some(pending) = self.operations.get_mut(&key) else {
+            return;
+        };
         let Some(batch) = &pending.batch else { return };
         let total = batch.bytes();
         let room = match room {
@@ -211,19 +252,37 @@ impl SimDriver {
         }
         let sent = pending.sent;
         if sent == total {
-            self.post(key, true, Outcome::Sent { bytes: sent as u32, error: None });
+            self.post(
+                key,
+                true,
+                Outcome::Sent {
+                    bytes: sent as u32,
+                    error: None,
+                },
+            );
         } else if cancelled {
             let error = (sent == 0).then_some(Errno(libc::ECANCELED));
             self.network.coverage.meet(Situation::ShortSend);
-            self.post(key, true, Outcome::Sent { bytes: sent as u32, error });
+            self.post(
+                key,
+                true,
+                Outcome::Sent {
+                    bytes: sent as u32,
+                    error,
+                },
+            );
         }
     }
 
     fn look_at_watch(&mut self, key: Key, socket: usize, cancelled: bool) {
-        let Some(link) = self.link(socket) else { return };
+        let Some(link) = self.link(socket) else {
+            return;
+        };
         let end = self.network.end(link, At::Near);
         let (hung_up, reset) = (end.is_hung_up(), end.error.is_some());
-        let Some(pending) = self.operations.get_mut(&key) else { return };
+        let Some(pending) = self.operations.get_mut(&key) else {
+            return;
+        };
         // It fires once for each thing that happens: `sent` keeps what it has fired for.
         let happened = usize::from(hung_up) + usize::from(reset);
         let news = happened > pending.sent;
@@ -239,8 +298,14 @@ impl SimDriver {
             }
         }
         if cancelled {
-            self.post(key, true, Outcome::Watched { reset: false, more: false });
+            self.post(
+                key,
+                true,
+                Outcome::Watched {
+                    reset: false,
+                    more: false,
+                },
+            );
         }
     }
 }
-

@@ -84,7 +84,11 @@ impl Habits {
             14..19 => rng.u64(20_000..150_000),
             _ => rng.u64(150_000..500_000),
         };
-        let pieces: &[usize] = if total > 20_000 { &[2_000, 9_000, 60_000] } else { &[1, 30, 500, 20_000] };
+        let pieces: &[usize] = if total > 20_000 {
+            &[2_000, 9_000, 60_000]
+        } else {
+            &[1, 30, 500, 20_000]
+        };
         let least = (total / 400) as usize;
         let speaks = match (role, rng.u32(..10)) {
             (Side::Client, 1..) | (Side::Endpoint, 0..4) => Speaks::AtOnce,
@@ -105,7 +109,9 @@ impl Habits {
             ending,
             piece: rng.choice(pieces).copied().unwrap_or(1).max(least),
             read_max: rng.choice([512, 4_096, 16_384, 60_000]).unwrap_or(512),
-            pace_max: rng.choice([60_000, 1_000_000, 10_000_000]).unwrap_or(1_000_000),
+            pace_max: rng
+                .choice([60_000, 1_000_000, 10_000_000])
+                .unwrap_or(1_000_000),
             pauses: rng.u8(..4) == 0,
         }
     }
@@ -183,7 +189,10 @@ impl Party {
     }
 
     fn write(&mut self, network: &mut Network) -> bool {
-        let most = self.habits.piece.min((self.habits.total - self.sent) as usize);
+        let most = self
+            .habits
+            .piece
+            .min((self.habits.total - self.sent) as usize);
         let bytes = pattern::bytes(self.stream, self.sent, network.rng.usize(1..=most));
         match network.write(self.link, At::Far, &bytes) {
             Ok(0) => false,

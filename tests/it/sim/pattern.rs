@@ -39,7 +39,10 @@ pub(crate) fn mismatch(stream: u8, start: u64, bytes: &[u8]) -> Option<u64> {
     for part in bytes.chunks(PIECE_MAX) {
         let expected = self::bytes(stream, position, part.len());
         if part != expected {
-            let place = part.iter().zip(&expected).position(|(got, wanted)| got != wanted);
+            let place = part
+                .iter()
+                .zip(&expected)
+                .position(|(got, wanted)| got != wanted);
             return Some(position + place.unwrap_or(0) as u64);
         }
         position += part.len() as u64;

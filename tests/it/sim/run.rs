@@ -63,7 +63,12 @@ impl Run {
         network.servers = random_servers(&mut rng);
         let endpoints = (0u32..).zip(&network.servers).map(|(id, server)| {
             let address = Some(server.address.clone());
-            Arc::new(Endpoint::new(EndpointId(id), format!("endpoint {id}"), address, 1))
+            Arc::new(Endpoint::new(
+                EndpointId(id),
+                format!("endpoint {id}"),
+                address,
+                1,
+            ))
         });
         let endpoints = endpoints.collect();
         let deeds = random_deeds(&mut rng, network.now, listeners);
@@ -73,7 +78,10 @@ impl Run {
         for at in control.times() {
             network.schedule(at.saturating_since(network.now), Event::Control);
         }
-        let actors = Actors { parties: Vec::new(), control: Some(control) };
+        let actors = Actors {
+            parties: Vec::new(),
+            control: Some(control),
+        };
         let mut driver = SimDriver::new(kernel, network, actors);
         let sockets = (0..listeners).map(|_| driver.listen()).collect();
         let limit = Arc::new(Limit::new(rng.choice([2, 5, 64, 64]).unwrap_or(64)));
@@ -87,7 +95,12 @@ impl Run {
             counters: Arc::clone(&counters),
             seed,
         });
-        Self { worker, counters, limit, next_look: Instant::default() }
+        Self {
+            worker,
+            counters,
+            limit,
+            next_look: Instant::default(),
+        }
     }
 
     fn turn(&mut self) -> Turn {
@@ -104,7 +117,9 @@ impl Run {
         driver.actors.check_queues(&driver.network);
         if driver.network.now >= self.next_look {
             self.next_look = driver.network.now + Duration::from_secs(1);
-            driver.actors.check_progress(&driver.network, driver.arena.is_exhausted());
+            driver
+                .actors
+                .check_progress(&driver.network, driver.arena.is_exhausted());
         }
         if sessions > 0
             && let Some(control) = &driver.actors.control
@@ -120,7 +135,12 @@ impl Run {
 
     /// What must be true once the worker has ended.
     fn end(&mut self) -> Outcome {
-        let Self { worker, counters, limit, .. } = self;
+        let Self {
+            worker,
+            counters,
+            limit,
+            ..
+        } = self;
         let driver = worker.driver();
         let until = driver.network.now + Duration::from_secs(120);
         driver.settle(until);
@@ -130,24 +150,51 @@ impl Run {
                 driver.fail(what);
             }
         };
-        must(driver.actors.are_done(), "a party never learned that its session is over");
-        must(driver.arena.held_count() == 0, "a buffer was not given back");
+        must(
+            driver.actors.are_done(),
+            "a party never learned that its session is over",
+        );
+        must(
+            driver.arena.held_count() == 0,
+            "a buffer was not given back",
+        );
         must(driver.open_sockets() == 0, "a socket is still open");
-        must(limit.count() == 0, "the limit counts sessions that are over");
-        must(counters.stale_completions.value() == 0, "a completion came for a slot's earlier tenant");
-        must(closed(CloseReason::Internal) == 0, "a session ended for a fault of the worker's own");
+        must(
+            limit.count() == 0,
+            "the limit counts sessions that are over",
+        );
+        must(
+            counters.stale_completions.value() == 0,
+            "a completion came for a slot's earlier tenant",
+        );
+        must(
+            closed(CloseReason::Internal) == 0,
+            "a session ended for a fault of the worker's own",
+        );
         let (accepted, total) = (counters.accepted.value(), counters.closed_total());
-        must(accepted == total, &format!("{accepted} connections accepted, {total} closed"));
+        must(
+            accepted == total,
+            &format!("{accepted} connections accepted, {total} closed"),
+        );
         if let Some(control) = &driver.actors.control {
-            let open = control.endpoints.iter().any(|endpoint| endpoint.open_sessions() > 0);
+            let open = control
+                .endpoints
+                .iter()
+                .any(|endpoint| endpoint.open_sessions() > 0);
             must(!open, "an endpoint counts sessions that are over");
         }
         let network = &mut driver.network;
         let reasons = [
             (Situation::NoEndpoint, closed(CloseReason::NoEndpoint)),
-            (Situation::ConnectTimeout, closed(CloseReason::ConnectTimeout)),
+            (
+                Situation::ConnectTimeout,
+                closed(CloseReason::ConnectTimeout),
+            ),
             (Situation::IdleTimeout, closed(CloseReason::IdleTimeout)),
-            (Situation::HalfCloseTimeout, closed(CloseReason::HalfCloseTimeout)),
+            (
+                Situation::HalfCloseTimeout,
+                closed(CloseReason::HalfCloseTimeout),
+            ),
             (Situation::DrainDeadline, closed(CloseReason::Drained)),
             (Situation::Retry, counters.retries.value()),
             (Situation::SessionLimit, counters.accept_pauses.value()),
@@ -203,7 +250,12 @@ fn random_servers(rng: &mut fastrand::Rng) -> Vec<Server> {
             _ => Answer::Late,
         };
         let room = rng.choice([4_000, 30_000, 200_000]).unwrap_or(4_000);
-        servers.push(Server { address, answer, accepted: Default::default(), room });
+        servers.push(Server {
+            address,
+            answer,
+            accepted: Default::default(),
+            room,
+        });
     }
     servers
 }
@@ -218,9 +270,14 @@ fn random_deeds(rng: &mut fastrand::Rng, now: Instant, listeners: usize) -> Vec<
         deeds.push((at, Deed::Connect(rng.usize(..listeners))));
     }
     for _ in 0..rng.u8(..4) {
-        deeds.push((now + Duration::from_micros(rng.u64(..2 * spread)), Deed::Publish));
+        deeds.push((
+            now + Duration::from_micros(rng.u64(..2 * spread)),
+            Deed::Publish,
+        ));
     }
-    let end = rng.choice([spread / 2, spread + 2_000_000, 60_000_000]).unwrap_or(spread);
+    let end = rng
+        .choice([spread / 2, spread + 2_000_000, 60_000_000])
+        .unwrap_or(spread);
     let end = now + Duration::from_micros(end);
     let deed = match rng.u8(..6) {
         0 => Deed::Stop,

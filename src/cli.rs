@@ -1,0 +1,202 @@
+//! The command line: words to a plan, and what each command does with it.
+#![forbid(unsafe_code)]
+
+mod demo;
+mod testserver;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use crate::balance::Policy;
+use crate::plan::{CpuList, Plan, Target, Workers, parse_listen};
+use crate::process::{self, Running, StartError};
+use crate::ring::features::Features;
+use crate::session::Settings;
+
+/// A layer-4 load balancer for Linux.
+#[derive(Debug, Parser)]
+#[command(name = "ringlane", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Balance TCP connections over endpoints
+    Run(RunArguments),
+    /// Show it: sample endpoints, a listener, what to try, live counts
+    Demo(demo::Arguments),
+    /// Serve sample endpoints: lines are echoed, HTTP is answered, with the port's name
+    Testserver(testserver::Arguments),
+}
+
+#[derive(Debug, Args)]
+struct RunArguments {
+    /// Accept connections here: 127.0.0.1:8080 or [::]:8080; several times for several addresses
+    #[arg(long, value_name = "ADDRESS:PORT", required = true, value_parser = parse_listen)]
+    listen: Vec<SocketAddr>,
+    /// An endpoint: HOST:PORT or unix:/PATH, then maybe ,weight=N (1; 0 is never picked) and
+    /// ,name=NAME; once for each endpoint
+    #[arg(long = "to", value_name = "ENDPOINT", required = true)]
+    targets: Vec<Target>,
+    /// How an endpoint is chosen: round_robin or least_conn
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    balance: Policy,
+    /// How many workers: a number, or auto for one per usable CPU
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = parse_workers)]
+    workers: WorkerCount,
+    /// The CPUs that workers are pinned to, such as 0-3,6
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<CpuList>,
+    /// How long one attempt to connect to an endpoint may take
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    connect_timeout: Duration,
+    /// How many endpoints are tried for a session
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    tries: u8,
+    /// After this time no further endpoint is tried
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    retry_within: Duration,
+    /// How long a session may go without a byte either way
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    idle_timeout: Duration,
+    /// The same once one side has finished sending
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
+    half_close_timeout: Duration,
+    /// How long sessions may go on after SIGTERM or SIGINT; a second signal ends them at once
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    drain_timeout: Duration,
+    /// At most so many sessions at a time; further clients wait in the backlog
+    #[arg(long, value_name = "N")]
+    max_sessions: Option<usize>,
+    #[command(flatten)]
+    log: LogArguments,
+}
+
+#[derive(Debug, Args)]
+struct LogArguments {
+    /// What is logged to standard error: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: LevelFilter,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct WorkerCount(Option<usize>);
+
+fn parse_workers(text: &str) -> Result<WorkerCount, String> {
+    match text {
+        "auto" => Ok(WorkerCount(None)),
+        _ => match text.parse() {
+            Ok(count) => Ok(WorkerCount(Some(count))),
+            Err(_) => Err("expected `auto` or a number".to_string()),
+        },
+    }
+}
+
+/// Reads the arguments of the process and does what they say. Returns the exit code: 0 for success,
+/// 2 for words that are not understood, 78 for what has to be configured differently, 1 otherwise.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        Command::Run(arguments) => run(arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Testserver(arguments) => testserver::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            for line in error.to_string().lines() {
+                eprintln!("ringlane: {line}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+impl RunArguments {
+    fn into_plan(self) -> Plan {
+        Plan {
+            listen: self.listen,
+            targets: self.targets,
+            policy: self.balance,
+            workers: Workers {
+                count: self.workers.0,
+                cpus: self.cpus,
+            },
+            settings: Settings {
+                connect_timeout: self.connect_timeout,
+                tries: self.tries,
+                retry_within: self.retry_within,
+                idle_timeout: self.idle_timeout,
+                half_close_timeout: self.half_close_timeout,
+            },
+            drain_timeout: self.drain_timeout,
+            max_sessions: self.max_sessions,
+        }
+    }
+}
+
+fn run(arguments: RunArguments) -> Result<(), StartError> {
+    start_log(&arguments.log);
+    let plan = arguments.into_plan();
+    let features = Features::probe()?;
+    for line in features.report() {
+        tracing::info!("io_uring: {line}");
+    }
+    let signals = process::stop_signals().map_err(|source| StartError::System {
+        what: "signals",
+        source,
+    })?;
+    let running = Running::start_with(&plan, &features)?;
+    for addr in running.listen_addrs() {
+        tracing::info!(%addr, workers = running.counters().len(), "listening");
+    }
+    for endpoint in running.endpoints() {
+        tracing::info!(endpoint = endpoint.name, "endpoint");
+    }
+    process::serve(running, &signals, plan.drain_timeout, None, |_| {});
+    Ok(())
+}
+
+fn start_log(arguments: &LogArguments) {
+    tracing_subscriber::fmt()
+        .with_max_level(arguments.log_level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_plan() {
+        let words = [
+            "ringlane",
+            "run",
+            "--listen",
+            "127.0.0.1:1",
+            "--to",
+            "127.0.0.1:2",
+        ];
+        let Command::Run(arguments) = Arguments::parse_from(words).command else {
+            panic!("`run` is the command");
+        };
+        let plan = arguments.into_plan();
+        let default = Plan::new(plan.listen.clone(), plan.targets.clone());
+        assert_eq!(format!("{plan:?}"), format!("{default:?}"));
+    }
+}

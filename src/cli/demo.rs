@@ -1,0 +1,104 @@
+//! The demonstration: everything that is needed to see a connection balanced, in one process.
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::cli::testserver::TestServer;
+use crate::plan::{Place, Plan, Target, parse_listen};
+use crate::process::{self, Running, StartError};
+
+/// The words of `ringlane demo`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Accept connections here
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = parse_listen)]
+    listen: SocketAddr,
+    /// End by itself after this time
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+}
+
+/// The weights of the sample endpoints.
+const WEIGHTS: [u32; 3] = [1, 1, 2];
+
+/// Serves sample endpoints and a listener in front of them until a signal or the time is over.
+///
+/// Errors: the listener's port is in use, io_uring is forbidden.
+pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
+    let signals = process::stop_signals().map_err(|source| StartError::System {
+        what: "signals",
+        source,
+    })?;
+    let mut servers = Vec::new();
+    let mut targets = Vec::new();
+    for weight in WEIGHTS {
+        let server = TestServer::start(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        targets.push(Target {
+            place: Place::Address(server.addr),
+            weight,
+            name: None,
+        });
+        servers.push(server);
+    }
+    let plan = Plan::new(vec![arguments.listen], targets);
+    let running = Running::start(&plan)?;
+    introduce(&running);
+    let until = arguments.duration.map(|duration| Instant::now() + duration);
+    let mut shown = String::new();
+    process::serve(
+        running,
+        &signals,
+        Duration::from_secs(1),
+        until,
+        |running| {
+            let counts = counts(running, &servers);
+            if counts != shown {
+                println!("{counts}");
+                shown = counts;
+            }
+        },
+    );
+    println!("the demonstration is over");
+    Ok(())
+}
+
+fn introduce(running: &Running) {
+    let addr = running.listen_addrs()[0];
+    println!(
+        "Ringlane listens on {addr} with {} workers and balances over:",
+        running.counters().len()
+    );
+    for (endpoint, weight) in running.endpoints().iter().zip(WEIGHTS) {
+        println!("  {} (weight {weight})", endpoint.name);
+    }
+    println!();
+    println!("Try in another terminal:");
+    println!("  curl http://{addr}/                # repeat it: the port that answers changes");
+    println!("  for i in $(seq 100); do curl -s http://{addr}/; done | sort | uniq -c");
+    println!(
+        "  echo hello | nc -N {} {}   # any TCP works, also one that half-closes",
+        addr.ip(),
+        addr.port()
+    );
+    println!();
+    println!("Ctrl-C ends it. Counts appear here when they change.");
+}
+
+fn counts(running: &Running, servers: &[TestServer]) -> String {
+    let endpoints = running
+        .endpoints()
+        .iter()
+        .zip(servers)
+        .map(|(endpoint, server)| {
+            format!(
+                "{}: {} sessions ({} open), {} answers",
+                endpoint.name,
+                endpoint.total(|counters| &counters.sessions),
+                endpoint.open_sessions(),
+                server.answered.load(Ordering::Relaxed),
+            )
+        });
+    endpoints.collect::<Vec<_>>().join(" | ")
+}

@@ -1,0 +1,80 @@
+//! From ready to gone: signals, the drain, the end.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded, select, tick};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::process::Running;
+
+/// Starts to listen for SIGTERM, SIGINT and SIGHUP. From here on they no longer end the process by
+/// themselves.
+///
+/// Errors: the kernel's.
+pub fn stop_signals() -> io::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (sender, receiver) = bounded(16);
+    std::thread::Builder::new()
+        .name("signals".to_string())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if sender.send(signal).is_err() {
+                    break;
+                }
+            }
+        })?;
+    Ok(receiver)
+}
+
+/// Serves until a signal (or until `until`), then lets sessions end for `drain_timeout`; a second
+/// signal ends them at once. `observe` is called once a second while serving.
+pub fn serve(
+    mut running: Running,
+    signals: &Receiver<i32>,
+    drain_timeout: Duration,
+    until: Option<Instant>,
+    mut observe: impl FnMut(&Running),
+) {
+    let ticks = tick(Duration::from_secs(1));
+    let end = until.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
+    let events = running.control.events().clone();
+    loop {
+        select! {
+            recv(signals) -> signal => match signal {
+                Ok(SIGHUP) => tracing::warn!("there is no configuration file to reload"),
+                _ => break,
+            },
+            recv(events) -> event => match event {
+                Ok(event) => running.handle_event(event),
+                Err(_) => break,
+            },
+            recv(ticks) -> _ => observe(&running),
+            recv(end) -> _ => break,
+        }
+        if running.control.all_stopped() {
+            return running.join();
+        }
+    }
+    let open = running.session_limit().count();
+    tracing::info!(sessions = open, timeout = ?drain_timeout, "stopping: sessions may end");
+    running.drain(drain_timeout);
+    while !running.control.all_stopped() {
+        select! {
+            recv(signals) -> signal => {
+                if signal != Ok(SIGHUP) {
+                    tracing::info!("stopping at once");
+                    running.stop();
+                }
+            }
+            recv(events) -> event => match event {
+                Ok(event) => running.handle_event(event),
+                Err(_) => break,
+            },
+        }
+    }
+    running.join();
+    tracing::info!("stopped");
+}

@@ -1,0 +1,220 @@
+//! Sessions are spread as configured, and endpoints that fail are passed over.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot go on fails with the reason"
+)]
+
+use std::io::Write;
+use std::time::Duration;
+
+use ringlane::balance::Policy;
+use ringlane::error::CloseReason;
+use ringlane::plan::{Place, Target};
+
+use crate::support::endpoint::{Endpoint, refusing};
+use crate::support::{Balancer, End, plan, read_to_end, wait_until};
+
+#[test]
+fn weights_are_exact_and_zero_is_never_picked() {
+    let endpoints = [
+        Endpoint::name("a"),
+        Endpoint::name("b"),
+        Endpoint::name("c"),
+    ];
+    let mut plan = plan(&endpoints.each_ref().map(|endpoint| endpoint.addr));
+    plan.workers.count = Some(1);
+    plan.targets[0].weight = 3;
+    plan.targets[1].weight = 1;
+    plan.targets[2].weight = 0;
+    let balancer = Balancer::start(&plan);
+    for _ in 0..100 {
+        let (_, end) = read_to_end(&mut balancer.connect());
+        assert_eq!(end, End::Fin);
+    }
+    assert_eq!(endpoints.each_ref().map(Endpoint::accepted), [75, 25, 0]);
+}
+
+#[test]
+fn two_workers_together_keep_the_weights() {
+    let endpoints = [Endpoint::name("a"), Endpoint::name("b")];
+    let mut plan = plan(&endpoints.each_ref().map(|endpoint| endpoint.addr));
+    plan.targets[0].weight = 3;
+    let balancer = Balancer::start(&plan);
+    for _ in 0..400 {
+        read_to_end(&mut balancer.connect());
+    }
+    // Each worker's share is exact over each cycle of four: at most one cycle is open on each.
+    let [first, second] = endpoints.each_ref().map(Endpoint::accepted);
+    assert_eq!(first + second, 400);
+    assert!(first.abs_diff(300) <= 4, "{first} of 400, not 300");
+}
+
+#[test]
+fn least_conn_fills_holes_over_all_workers() {
+    let endpoints = [Endpoint::echo(), Endpoint::echo(), Endpoint::echo()];
+    let mut plan = plan(&endpoints.each_ref().map(|endpoint| endpoint.addr));
+    plan.policy = Policy::LeastConn;
+    let balancer = Balancer::start(&plan);
+    let open = |count: u32| {
+        wait_until("the sessions are open", || {
+            let open = balancer
+                .running()
+                .endpoints()
+                .iter()
+                .map(|e| e.open_sessions());
+            open.sum::<u32>() == count
+        });
+    };
+    let mut clients = Vec::new();
+    for count in 1..=30 {
+        let mut client = balancer.connect();
+        client.write_all(b"x").expect("sent");
+        clients.push(client);
+        open(count);
+    }
+    let counts: Vec<u32> = balancer
+        .running()
+        .endpoints()
+        .iter()
+        .map(|endpoint| endpoint.open_sessions())
+        .collect();
+    assert_eq!(counts, [10, 10, 10]);
+    clients.truncate(15);
+    open(15);
+    for count in 16..=30 {
+        let mut client = balancer.connect();
+        client.write_all(b"x").expect("sent");
+        clients.push(client);
+        open(count);
+    }
+    let counts: Vec<u32> = balancer
+        .running()
+        .endpoints()
+        .iter()
+        .map(|endpoint| endpoint.open_sessions())
+        .collect();
+    assert_eq!(counts, [10, 10, 10]);
+}
+
+#[test]
+fn a_refused_session_goes_to_the_next_endpoint() {
+    let good = Endpoint::name("good");
+    let balancer = Balancer::start(&plan(&[refusing(), good.addr, refusing()]));
+    for _ in 0..30 {
+        assert_eq!(
+            read_to_end(&mut balancer.connect()),
+            (b"good".to_vec(), End::Fin)
+        );
+    }
+    assert_eq!(good.accepted(), 30);
+    let failures: u64 = balancer
+        .running()
+        .endpoints()
+        .iter()
+        .map(|endpoint| endpoint.total(|counters| &counters.connect_failures))
+        .sum();
+    assert!(failures > 0, "the others were tried too");
+}
+
+#[test]
+fn when_every_endpoint_refuses_the_client_is_reset() {
+    let balancer = Balancer::start(&plan(&[refusing(), refusing()]));
+    assert_eq!(
+        read_to_end(&mut balancer.connect()),
+        (Vec::new(), End::Reset)
+    );
+    balancer.await_closed(CloseReason::ConnectRefused, 1);
+}
+
+#[test]
+fn without_an_endpoint_the_client_is_reset_at_once() {
+    let mut plan = plan(&[refusing()]);
+    plan.targets[0].weight = 0;
+    let balancer = Balancer::start(&plan);
+    assert_eq!(
+        read_to_end(&mut balancer.connect()),
+        (Vec::new(), End::Reset)
+    );
+    balancer.await_closed(CloseReason::NoEndpoint, 1);
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer_is_given_up_for_another() {
+    // A full backlog drops further attempts: nobody refuses, nobody answers.
+    let full =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    full.bind(&crate::support::loopback(0).into())
+        .expect("a free port");
+    full.listen(0).expect("it listens");
+    let addr = full
+        .local_addr()
+        .ok()
+        .and_then(|addr| addr.as_socket())
+        .expect("an address");
+    let _waiting = std::net::TcpStream::connect(addr).expect("the one that fits the backlog");
+    let good = Endpoint::name("good");
+    let mut plan = plan(&[addr, good.addr]);
+    plan.workers.count = Some(1);
+    plan.settings.connect_timeout = Duration::from_millis(200);
+    let balancer = Balancer::start(&plan);
+    for _ in 0..2 {
+        assert_eq!(
+            read_to_end(&mut balancer.connect()),
+            (b"good".to_vec(), End::Fin)
+        );
+    }
+    let failures = balancer
+        .running()
+        .counters()
+        .iter()
+        .map(|c| c.retries.value())
+        .sum::<u64>();
+    assert_eq!(failures, 1);
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_attempt() {
+    let full =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    full.bind(&crate::support::loopback(0).into())
+        .expect("a free port");
+    full.listen(0).expect("it listens");
+    let addr = full
+        .local_addr()
+        .ok()
+        .and_then(|addr| addr.as_socket())
+        .expect("an address");
+    let _waiting = std::net::TcpStream::connect(addr).expect("the one that fits the backlog");
+    let balancer = Balancer::start(&plan(&[addr]));
+    let client = balancer.connect();
+    wait_until("the attempt is made", || {
+        balancer
+            .running()
+            .endpoints()
+            .iter()
+            .any(|endpoint| endpoint.open_sessions() == 1)
+    });
+    crate::support::reset(client);
+    balancer.await_closed(CloseReason::ClientReset, 1);
+}
+
+#[test]
+fn a_name_stands_for_all_its_addresses_and_may_be_unknown() {
+    let good = Endpoint::name("good");
+    let mut plan = plan(&[good.addr]);
+    let unknown = Place::Host("nowhere.invalid".to_string(), 80);
+    plan.targets.push(Target {
+        place: unknown,
+        weight: 1,
+        name: None,
+    });
+    plan.targets[0].place = Place::Host("localhost".to_string(), good.addr.port());
+    let balancer = Balancer::start(&plan);
+    for _ in 0..10 {
+        assert_eq!(
+            read_to_end(&mut balancer.connect()),
+            (b"good".to_vec(), End::Fin)
+        );
+    }
+}
