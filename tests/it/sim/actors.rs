@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 const QUEUE_PATIENCE: Duration = Duration::from_secs(400);
 
 /// No timeout of a session ends it before it was without a byte for so long.
-const TIMEOUT_MIN: Duration = Duration::from_secs(35);
+const TIMEOUT_MIN: Duration = Duration::from_secs(25);
 
 impl Actors {
     /// A client connects.
@@ -123,7 +123,7 @@ impl Actors {
 
     fn read(&mut self, number: usize, network: &mut Network) {
         let party = &mut self.parties[number];
-        if party.habits.pauses && network.rng.u8(..50) == 0 {
+        if party.habits.pauses && network.rng.u8(..200) == 0 {
             party.reads_from = network.now + Duration::from_millis(network.rng.u64(..2_500));
         }
         if party.seen == Seen::Fin {
@@ -279,10 +279,12 @@ impl Actors {
             } else {
                 QUEUE_PATIENCE
             };
+            // Whatever comes, and getting to know the other side, starts the wait anew.
+            let progress = (party.received, party.other);
             let waiting = match party.waiting {
                 _ if !waits => None,
-                Some((since, received)) if received == party.received => Some((since, received)),
-                _ => Some((network.now, party.received)),
+                Some((since, before)) if before == progress => Some((since, before)),
+                _ => Some((network.now, progress)),
             };
             self.parties[number].waiting = waiting;
             if let Some((since, _)) = waiting

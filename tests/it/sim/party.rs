@@ -31,7 +31,7 @@ pub(crate) struct Party {
     pub(crate) reads_from: Instant,
     pub(crate) last_active: Instant,
     /// Since when something is due to it that does not come.
-    pub(crate) waiting: Option<(Instant, u64)>,
+    pub(crate) waiting: Option<(Instant, (u64, Option<usize>))>,
 }
 
 /// How a party's receiving has ended.
