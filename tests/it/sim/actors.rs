@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ringlane::bounds::{BUFFER_BYTES, FLUSH_TIME, WINDOW_BYTES};
 use ringlane::session::{ReceiveEnd, Side, Transport};
+use ringlane::time::Instant;
 
 use super::control::{Control, Deed};
 use super::coverage::Situation;
@@ -64,10 +65,20 @@ impl Actors {
         let Ok(stream) = u8::try_from(number) else {
             panic!("more than 256 parties")
         };
-        self.parties
-            .push(Party::new(role, link, stream, habits, network.now));
+        let mut party = Party::new(role, link, stream, habits, network.now);
+        if habits.pauses && network.rng.bool() {
+            party.reads_from = network.now + Duration::from_millis(network.rng.u64(..2_500));
+        }
+        self.parties.push(party);
         let pace = habits.pace(&mut network.rng);
         network.schedule(pace, Event::Act(number));
+    }
+
+    /// Whether the worker may reset any session by now.
+    pub(crate) fn may_reset(&self, now: Instant) -> bool {
+        self.control
+            .as_ref()
+            .is_some_and(|control| control.may_reset(now))
     }
 
     pub(crate) fn are_done(&self) -> bool {
@@ -100,7 +111,7 @@ impl Actors {
         }
         if self.parties[number].sulking {
             let [near, far] = &network.links[self.parties[number].link].ends;
-            if far.is_cut_off() || (far.fin_received && near.closed) {
+            if far.is_cut_off() || near.closed {
                 self.parties[number].closed = true;
                 network.close(self.parties[number].link, At::Far);
             }
@@ -213,10 +224,7 @@ impl Actors {
 
     fn see_reset(&mut self, number: usize, network: &mut Network) {
         let party = &self.parties[number];
-        let has_ended = self
-            .control
-            .as_ref()
-            .is_some_and(|control| control.may_reset(network.now));
+        let has_ended = self.may_reset(network.now);
         let other = party.other.map(|other| &self.parties[other]);
         let active = other.map_or(party.last_active, |other| {
             other.last_active.max(party.last_active)

@@ -52,13 +52,15 @@ situations! {
     OpenEmfile,
     AcceptEndedWithConnection,
     AcceptEndedWithout,
-    /// A connection was accepted when there were as many sessions as there may be.
+    /// There were as many sessions as there may be, and another client.
     SessionLimit,
     /// A client still in the backlog when draining began was served.
     AcceptedAtDrain,
     WatchedReset,
-    /// Bytes came after their receive had been told to end.
-    LateAfterCancel,
+    /// Bytes were delivered after the worker had reset their connection.
+    LateBytes,
+    /// A connection was accepted after accepting had been told to end.
+    LateAccept,
     /// An operation had already ended when it was cancelled.
     CancelledTooLate,
     SubmissionQueueFull,

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ringlane::balance::endpoint::Address;
-use ringlane::bounds::WINDOW_BYTES;
+use ringlane::bounds::{TICK, WINDOW_BYTES};
 use ringlane::buffers::{Batch, Buffers};
 use ringlane::error::Errno;
 use ringlane::id::{Generation, Slot};
@@ -37,6 +37,8 @@ pub(crate) struct Kernel {
     pub(crate) byte_budget: bool,
     /// One in so many things that may go either way goes the rare way.
     pub(crate) oddity: u32,
+    /// One in so many completions comes some turns late.
+    pub(crate) lateness: u32,
 }
 
 /// The simulated kernel, with the world around it.
@@ -237,8 +239,8 @@ impl SimDriver {
             pending.stage = Started::Ending;
         }
         let slot = pending.slot;
-        let late = if self.is_odd() {
-            self.network.rng.u64(1..=2)
+        let late = if self.network.rng.u32(..self.kernel.lateness) == 0 {
+            self.network.rng.u64(1..=12)
         } else {
             0
         };
@@ -435,6 +437,15 @@ impl Driver for SimDriver {
             && let Some(link) = self.link(pending.socket)
         {
             self.network.links[link].abandoned = true;
+            let took = self
+                .network
+                .now
+                .saturating_since(self.network.links[link].since);
+            if took + TICK < self.network.late_after && !self.actors.may_reset(self.network.now) {
+                self.network
+                    .coverage
+                    .meet(Situation::ClientGoneWhileConnecting);
+            }
         }
         self.submissions.push_back(Submission::Cancel(key));
     }
@@ -571,6 +582,14 @@ impl Driver for SimDriver {
             Outcome::Woken { .. } => (10, 0),
         };
         self.note(&[kind, u64::from(key.1), detail, self.network.now.as_nanos()]);
+        if kind == 7
+            && detail > 0
+            && let Some(pending) = self.operations.get(&key)
+            && let Some(link) = self.link(pending.socket)
+            && self.network.links[link].near_reset_at.is_some()
+        {
+            self.network.coverage.meet(Situation::LateBytes);
+        }
         if last
             && let Some(pending) = self.operations.remove(&key)
             && let Some(batch) = pending.batch

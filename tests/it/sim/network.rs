@@ -62,6 +62,7 @@ pub(crate) struct Link {
     moving: [bool; 2],
     /// The server that it goes to, if the worker made it.
     server: Option<usize>,
+    pub(crate) since: Instant,
     /// Whether the connect was cancelled.
     pub(crate) abandoned: bool,
     /// When a RST arrived at the near end.
@@ -218,6 +219,7 @@ impl Network {
             stage: Stage::Connecting,
             moving: [false; 2],
             server,
+            since: self.now,
             abandoned: false,
             near_broken_at: None,
             near_reset_at: None,
@@ -234,10 +236,19 @@ impl Network {
         }
     }
 
+    /// A late answer may come at the very moment at which a connect is cancelled.
+    pub(crate) fn resolve_late(&mut self, id: usize) {
+        let server = self.links[id].server.map(|server| &self.servers[server]);
+        let is_late = server.is_some_and(|server| server.answer == Answer::Late);
+        if is_late && self.links[id].stage == Stage::Connecting && self.rng.bool() {
+            self.resolve(id);
+        }
+    }
+
     fn resolve(&mut self, id: usize) {
         let link = &mut self.links[id];
         let Some(server) = link.server else { return };
-        if link.ends[At::Near as usize].closed {
+        if link.ends[At::Near as usize].closed || link.stage != Stage::Connecting {
             return;
         }
         let server = &mut self.servers[server];

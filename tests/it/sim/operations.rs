@@ -75,10 +75,13 @@ impl SimDriver {
                 self.network.coverage.meet(Situation::AcceptEmfile);
                 return self.post(key, true, failed(libc::EMFILE));
             }
-            if !is_waiting {
+            // Not all of a backlog need come at once; there will be another look after a
+            // completion.
+            let rests = !cancelled && !self.posted.is_empty() && self.network.rng.u8(..3) == 0;
+            if !is_waiting || rests {
                 return;
             }
-            if self.is_odd() && self.is_odd() {
+            if self.is_odd() && self.network.rng.u8(..3) == 0 {
                 self.network.coverage.meet(Situation::AcceptEndedWithout);
                 return self.post(key, true, failed(libc::ECONNABORTED));
             }
@@ -86,6 +89,9 @@ impl SimDriver {
                 return;
             };
             let client = self.add_socket(Target::Link(link));
+            if cancelled {
+                self.network.coverage.meet(Situation::LateAccept);
+            }
             let more = !self.is_cut_short();
             self.post(
                 key,
@@ -108,6 +114,10 @@ impl SimDriver {
         let Some(link) = self.link(socket) else {
             return;
         };
+        if cancelled {
+            // It may just have come about when the cancel was looked at.
+            self.network.resolve_late(link);
+        }
         let result = match self.network.links[link].stage {
             Stage::Connected => Ok(()),
             Stage::Failed(errno) => Err(errno),
@@ -173,9 +183,6 @@ impl SimDriver {
                     return self.post(key, true, failed(libc::ENOBUFS));
                 }
                 Found::Bytes => {
-                    if cancelled {
-                        self.network.coverage.meet(Situation::LateAfterCancel);
-                    }
                     if !self.receive_once(key, link, is_multishot) {
                         return;
                     }

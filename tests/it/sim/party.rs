@@ -100,7 +100,7 @@ impl Habits {
             16..28 => Ending::FinishAfterOther,
             28..31 => Ending::Close,
             31..35 => Ending::ResetAfter(rng.u64(..=total)),
-            35..39 => Ending::ResetAt(now + Duration::from_micros(rng.u64(..300_000))),
+            35..38 => Ending::ResetAt(now + Duration::from_micros(rng.u64(..300_000))),
             _ => Ending::SulkAfter(rng.u64(..=total)),
         };
         Self {

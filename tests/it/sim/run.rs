@@ -114,6 +114,14 @@ impl Run {
         if self.limit.count() > self.limit.max() {
             driver.fail("more sessions than there may be");
         }
+        if self.limit.count() == self.limit.max() {
+            let listeners = &driver.network.listeners;
+            let waiting = listeners
+                .iter()
+                .any(|listener| !listener.backlog.is_empty());
+            let times = u64::from(waiting);
+            driver.network.coverage.add(Situation::SessionLimit, times);
+        }
         driver.actors.check_queues(&driver.network);
         if driver.network.now >= self.next_look {
             self.next_look = driver.network.now + Duration::from_secs(1);
@@ -197,7 +205,6 @@ impl Run {
             ),
             (Situation::DrainDeadline, closed(CloseReason::Drained)),
             (Situation::Retry, counters.retries.value()),
-            (Situation::SessionLimit, counters.accept_pauses.value()),
             (Situation::Coalesced, driver.arena.joined),
         ];
         for (situation, times) in reasons {
@@ -214,12 +221,13 @@ impl Run {
 
 fn random_kernel(rng: &mut fastrand::Rng) -> Kernel {
     Kernel {
-        buffers: rng.choice([48, 64, 256]).unwrap_or(64),
-        posted: rng.choice([2, 8, 40]).unwrap_or(8),
+        buffers: rng.choice([24, 48, 256]).unwrap_or(64),
+        posted: rng.choice([1, 4, 16]).unwrap_or(8),
         submissions: rng.choice([2, 10, 2048]).unwrap_or(2048),
-        completions: rng.choice([3, 12, 4096]).unwrap_or(4096),
+        completions: rng.choice([2, 8, 4096]).unwrap_or(4096),
         descriptors: rng.choice([6, 25, 1000, 1000]).unwrap_or(1000),
         byte_budget: rng.u8(..3) > 0,
+        lateness: rng.choice([2, 10, 1000]).unwrap_or(10),
         oddity: rng.choice([8, 30, 1000]).unwrap_or(30),
     }
 }
@@ -275,14 +283,15 @@ fn random_deeds(rng: &mut fastrand::Rng, now: Instant, listeners: usize) -> Vec<
             Deed::Publish,
         ));
     }
+    let middle = spread / 2 + rng.u64(..100_000);
     let end = rng
-        .choice([spread / 2, spread + 2_000_000, 60_000_000])
+        .choice([spread / 2, middle, spread + 2_000_000, 60_000_000])
         .unwrap_or(spread);
     let end = now + Duration::from_micros(end);
     let deed = match rng.u8(..6) {
         0 => Deed::Stop,
         1 => Deed::Vanish,
-        2 => Deed::Drain(Duration::ZERO),
+        2 => Deed::Drain(Duration::from_millis(rng.u64(..100))),
         _ => Deed::Drain(Duration::from_millis(rng.u64(..30_000))),
     };
     deeds.push((end, deed));
