@@ -8,5 +8,6 @@ mod command;
 mod fairness;
 mod lifecycle;
 mod relaying;
+mod seccomp;
 mod support;
 mod tidy;
