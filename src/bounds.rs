@@ -111,7 +111,7 @@ const _: () = {
         "the kernel's buffer ring has at most 32,768 entries"
     );
     assert!(ARENA_BUFFERS_MIN.is_power_of_two() && ARENA_BUFFERS_MAX.is_power_of_two());
-    assert!(QUEUE_CHUNKS >= 2 * (WINDOW_BYTES + BUFFER_BYTES).div_ceil(BUFFER_BYTES) + 1);
+    assert!(QUEUE_CHUNKS > 2 * (WINDOW_BYTES + BUFFER_BYTES).div_ceil(BUFFER_BYTES));
     assert!(2 * (QUEUE_CHUNKS + GATHER_CHUNKS) <= ARENA_BUFFERS_MIN / SHARE_PART);
     assert!(POSTED_BUFFERS_MIN <= ARENA_BUFFERS_MIN - ARENA_BUFFERS_MIN / RESERVE_PART);
     assert!(QUEUE_CHUNKS <= u8::MAX as usize);
@@ -121,5 +121,6 @@ const _: () = {
         WHEEL_TICKS.is_multiple_of(64),
         "the wheel's occupancy is kept in words of 64 bits"
     );
-    assert!(CYCLE_SLOTS_MAX <= u16::MAX as usize && ENDPOINTS_MAX <= u16::MAX as usize);
+    assert!(CYCLE_SLOTS_MAX <= u16::MAX as usize);
+    assert!(ENDPOINTS_MAX <= u16::MAX as usize);
 };

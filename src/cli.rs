@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
-mod testserver;
+mod sample;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ enum Command {
     /// Show it: sample endpoints, a listener, what to try, live counts
     Demo(demo::Arguments),
     /// Serve sample endpoints: lines are echoed, HTTP is answered, with the port's name
-    Testserver(testserver::Arguments),
+    Testserver(sample::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -105,7 +105,7 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Run(arguments) => run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Testserver(arguments) => testserver::run(&arguments),
+        Command::Testserver(arguments) => sample::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

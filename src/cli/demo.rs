@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::cli::testserver::TestServer;
+use crate::cli::sample::SampleEndpoint;
 use crate::plan::{Place, Plan, Target, parse_listen};
 use crate::process::{self, Running, StartError};
 
@@ -31,16 +31,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
         what: "signals",
         source,
     })?;
-    let mut servers = Vec::new();
+    let mut samples = Vec::new();
     let mut targets = Vec::new();
     for weight in WEIGHTS {
-        let server = TestServer::start(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let sample = SampleEndpoint::start(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         targets.push(Target {
-            place: Place::Address(server.addr),
+            place: Place::Address(sample.addr),
             weight,
             name: None,
         });
-        servers.push(server);
+        samples.push(sample);
     }
     let plan = Plan::new(vec![arguments.listen], targets);
     let running = Running::start(&plan)?;
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
         Duration::from_secs(1),
         until,
         |running| {
-            let counts = counts(running, &servers);
+            let counts = counts(running, &samples);
             if counts != shown {
                 println!("{counts}");
                 shown = counts;
@@ -86,18 +86,18 @@ fn introduce(running: &Running) {
     println!("Ctrl-C ends it. Counts appear here when they change.");
 }
 
-fn counts(running: &Running, servers: &[TestServer]) -> String {
+fn counts(running: &Running, samples: &[SampleEndpoint]) -> String {
     let endpoints = running
         .endpoints()
         .iter()
-        .zip(servers)
-        .map(|(endpoint, server)| {
+        .zip(samples)
+        .map(|(endpoint, sample)| {
             format!(
                 "{}: {} sessions ({} open), {} answers",
                 endpoint.name,
                 endpoint.total(|counters| &counters.sessions),
                 endpoint.open_sessions(),
-                server.answered.load(Ordering::Relaxed),
+                sample.answered.load(Ordering::Relaxed),
             )
         });
     endpoints.collect::<Vec<_>>().join(" | ")

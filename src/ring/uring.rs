@@ -59,6 +59,10 @@ pub struct Uring {
     arena: ManuallyDrop<Arena>,
     /// By slot: what the connect or the send in flight points to.
     records: ManuallyDrop<Vec<Option<Box<Record>>>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a record does not move while the kernel refers to it"
+    )]
     spare: Vec<Box<Record>>,
     batch: Vec<Raw>,
     next: usize,

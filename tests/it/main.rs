@@ -9,5 +9,6 @@ mod fairness;
 mod lifecycle;
 mod relaying;
 mod sim;
+mod seccomp;
 mod support;
 mod tidy;

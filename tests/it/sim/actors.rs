@@ -52,8 +52,8 @@ impl Actors {
         if self.control.is_none() {
             return;
         }
-        for server in 0..network.servers.len() {
-            while let Some(link) = network.servers[server].accepted.pop_front() {
+        for remote in 0..network.remotes.len() {
+            while let Some(link) = network.remotes[remote].accepted.pop_front() {
                 self.add_party(network, Side::Endpoint, link);
             }
         }

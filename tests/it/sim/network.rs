@@ -60,8 +60,8 @@ pub(crate) struct Link {
     pub(crate) transport: Transport,
     pub(crate) stage: Stage,
     moving: [bool; 2],
-    /// The server that it goes to, if the worker made it.
-    server: Option<usize>,
+    /// The remote that it goes to, if the worker made it.
+    remote: Option<usize>,
     pub(crate) since: Instant,
     /// Whether the connect was cancelled.
     pub(crate) abandoned: bool,
@@ -99,7 +99,7 @@ pub(crate) enum Answer {
 
 /// An endpoint's address.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub(crate) struct Remote {
     pub(crate) address: Address,
     pub(crate) answer: Answer,
     /// Links whose far end nobody has taken yet.
@@ -115,7 +115,7 @@ pub(crate) struct Network {
     pub(crate) rng: fastrand::Rng,
     pub(crate) links: Vec<Link>,
     pub(crate) listeners: Vec<Listening>,
-    pub(crate) servers: Vec<Server>,
+    pub(crate) remotes: Vec<Remote>,
     pub(crate) coverage: Coverage,
     /// The longest that a piece of data travels.
     pub(crate) latency_max: Duration,
@@ -133,7 +133,7 @@ impl Network {
             rng,
             links: Vec::new(),
             listeners: Vec::new(),
-            servers: Vec::new(),
+            remotes: Vec::new(),
             coverage: Coverage::default(),
             latency_max,
             near_room: 64 * 1024,
@@ -188,19 +188,19 @@ impl Network {
 
     /// The worker connects to an address; the link's near end is the worker's.
     pub(crate) fn connect_to(&mut self, address: &Address) -> usize {
-        let Some(server) = self
-            .servers
+        let Some(remote) = self
+            .remotes
             .iter()
-            .position(|server| server.address == *address)
+            .position(|remote| remote.address == *address)
         else {
             panic!("a connect to {address}, which is no endpoint");
         };
-        let room = self.servers[server].room;
-        let link = self.add_link(address.transport(), room, Some(server));
+        let room = self.remotes[remote].room;
+        let link = self.add_link(address.transport(), room, Some(remote));
         if address.transport() == Transport::Unix {
             self.coverage.meet(Situation::UnixEndpoint);
         }
-        let delay = match self.servers[server].answer {
+        let delay = match self.remotes[remote].answer {
             Answer::Accept | Answer::Refuse | Answer::Unreachable => self.delay(),
             Answer::Silence => Duration::from_secs(130),
             Answer::Late => {
@@ -212,13 +212,13 @@ impl Network {
         link
     }
 
-    fn add_link(&mut self, transport: Transport, room: usize, server: Option<usize>) -> usize {
+    fn add_link(&mut self, transport: Transport, room: usize, remote: Option<usize>) -> usize {
         self.links.push(Link {
             ends: [End::new(self.near_room), End::new(room)],
             transport,
             stage: Stage::Connecting,
             moving: [false; 2],
-            server,
+            remote,
             since: self.now,
             abandoned: false,
             near_broken_at: None,
@@ -238,8 +238,8 @@ impl Network {
 
     /// A late answer may come at the very moment at which a connect is cancelled.
     pub(crate) fn resolve_late(&mut self, id: usize) {
-        let server = self.links[id].server.map(|server| &self.servers[server]);
-        let is_late = server.is_some_and(|server| server.answer == Answer::Late);
+        let remote = self.links[id].remote.map(|remote| &self.remotes[remote]);
+        let is_late = remote.is_some_and(|remote| remote.answer == Answer::Late);
         if is_late && self.links[id].stage == Stage::Connecting && self.rng.bool() {
             self.resolve(id);
         }
@@ -247,14 +247,14 @@ impl Network {
 
     fn resolve(&mut self, id: usize) {
         let link = &mut self.links[id];
-        let Some(server) = link.server else { return };
+        let Some(remote) = link.remote else { return };
         if link.ends[At::Near as usize].closed || link.stage != Stage::Connecting {
             return;
         }
-        let server = &mut self.servers[server];
-        link.stage = match server.answer {
+        let remote = &mut self.remotes[remote];
+        link.stage = match remote.answer {
             Answer::Accept | Answer::Late => {
-                server.accepted.push_back(id);
+                remote.accepted.push_back(id);
                 Stage::Connected
             }
             Answer::Refuse => match link.transport {

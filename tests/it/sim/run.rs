@@ -19,7 +19,7 @@ use super::actors::Actors;
 use super::control::{Control, Deed};
 use super::coverage::{Coverage, Situation};
 use super::driver::{Kernel, SimDriver};
-use super::network::{Answer, Event, Network, Server};
+use super::network::{Answer, Event, Network, Remote};
 
 /// What came of a seed.
 #[derive(Debug)]
@@ -60,9 +60,9 @@ impl Run {
         network.near_room = rng.choice([3_000, 40_000, 300_000]).unwrap_or(40_000);
         network.late_after = settings.connect_timeout;
         let listeners = rng.usize(1..=2);
-        network.servers = random_servers(&mut rng);
-        let endpoints = (0u32..).zip(&network.servers).map(|(id, server)| {
-            let address = Some(server.address.clone());
+        network.remotes = random_remotes(&mut rng);
+        let endpoints = (0u32..).zip(&network.remotes).map(|(id, remote)| {
+            let address = Some(remote.address.clone());
             Arc::new(Endpoint::new(
                 EndpointId(id),
                 format!("endpoint {id}"),
@@ -242,9 +242,9 @@ fn random_settings(rng: &mut fastrand::Rng) -> Settings {
     }
 }
 
-fn random_servers(rng: &mut fastrand::Rng) -> Vec<Server> {
+fn random_remotes(rng: &mut fastrand::Rng) -> Vec<Remote> {
     let count: u16 = rng.u16(1..=4);
-    let mut servers = Vec::new();
+    let mut remotes = Vec::new();
     for place in 0..count {
         let address = match rng.u8(..4) {
             0 => Address::Unix(PathBuf::from(format!("/endpoint/{place}"))),
@@ -258,14 +258,14 @@ fn random_servers(rng: &mut fastrand::Rng) -> Vec<Server> {
             _ => Answer::Late,
         };
         let room = rng.choice([4_000, 30_000, 200_000]).unwrap_or(4_000);
-        servers.push(Server {
+        remotes.push(Remote {
             address,
             answer,
             accepted: Default::default(),
             room,
         });
     }
-    servers
+    remotes
 }
 
 /// When clients come, views change, and how it ends.

@@ -40,8 +40,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
         source,
     })?;
     for port in &arguments.ports {
-        let server = TestServer::start(SocketAddr::new(arguments.bind, *port))?;
-        println!("serving {}", server.addr);
+        let sample = SampleEndpoint::start(SocketAddr::new(arguments.bind, *port))?;
+        println!("serving {}", sample.addr);
     }
     // Any signal ends it, and with the process its threads.
     let _signal = signals.recv();
@@ -49,14 +49,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
 }
 
 /// A sample endpoint.
-pub(super) struct TestServer {
+pub(super) struct SampleEndpoint {
     /// Where it is.
     pub(super) addr: SocketAddr,
     /// The requests and lines that it has answered.
     pub(super) answered: Arc<AtomicU64>,
 }
 
-impl TestServer {
+impl SampleEndpoint {
     /// Binds and serves on threads of its own until the process ends. Port 0 is any free one.
     ///
     /// Errors: the port cannot be bound.
