@@ -131,6 +131,10 @@ impl Relay {
     pub fn handle_connected(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Connecting(Attempt::Pending { .. })) {
             self.phase = Phase::Relaying;
+            let client = &mut self.directions[Side::Client.index()];
+            if client.watch == Watch::Wanted {
+                client.watch = Watch::Off;
+            }
             self.last_activity = now;
             self.watch_at = Instant::NEVER;
         }
@@ -345,17 +349,21 @@ impl Relay {
         self.directions[side.index()].credit_bytes
     }
 
-    /// While connecting takes long, the client's side is received from, within its credit: this is
-    /// what shows that the client has gone.
+    /// While connecting takes long, the client's side is received from, within its credit, and
+    /// watched once nothing can be received: this is what shows that the client has gone.
     fn poll_early_receive(&mut self, buffers: &impl Buffers) -> Option<Action> {
         let direction = &mut self.directions[Side::Client.index()];
         if direction.watch == Watch::Off {
             return None;
         }
-        direction.watch = Watch::Off;
-        direction
-            .grant(buffers)
-            .map(|credit| Action::Receive(Side::Client, credit))
+        if let Some(credit) = direction.grant(buffers) {
+            return Some(Action::Receive(Side::Client, credit));
+        }
+        if direction.watch == Watch::Wanted && !direction.receiving {
+            direction.watch = Watch::On;
+            return Some(Action::Watch(Side::Client));
+        }
+        None
     }
 
     fn poll_relay(&mut self, now: Instant, buffers: &impl Buffers) -> Option<Action> {

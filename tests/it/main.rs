@@ -5,10 +5,11 @@
 
 mod balancing;
 mod command;
+mod conformance;
 mod fairness;
 mod lifecycle;
 mod relaying;
-mod sim;
 mod seccomp;
+mod sim;
 mod support;
 mod tidy;

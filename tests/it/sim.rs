@@ -8,16 +8,16 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod actors;
+pub(crate) mod actors;
 mod arena;
 mod control;
 mod coverage;
-mod driver;
+pub(crate) mod driver;
 mod end;
-mod network;
+pub(crate) mod network;
 mod operations;
 mod party;
-mod pattern;
+pub(crate) mod pattern;
 mod queue;
 mod run;
 

@@ -300,15 +300,23 @@ impl SimDriver {
         alarmed
     }
 
-    /// Lets the world go on by itself, without a worker, for as long as it has something to do.
+    /// Lets the world go on by itself, without a worker, until everybody is done.
     pub(crate) fn settle(&mut self, until: Instant) {
-        while let Some(at) = self.network.next_at() {
-            if at > until || self.actors.are_done() {
-                return;
-            }
+        while !self.actors.are_done() && self.network.now < until {
+            let next = self.network.next_at().unwrap_or(until).min(until);
+            self.drift(next);
+        }
+    }
+
+    /// Lets the world go on by itself until a point in time.
+    pub(crate) fn drift(&mut self, until: Instant) {
+        while let Some(at) = self.network.next_at()
+            && at <= until
+        {
             self.network.now = self.network.now.max(at);
             self.happen();
         }
+        self.network.now = self.network.now.max(until);
     }
 
     /// Another thread's word to the worker.

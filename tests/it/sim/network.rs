@@ -186,6 +186,15 @@ impl Network {
         link
     }
 
+    /// A client has connected and is in a listener's backlog.
+    pub(crate) fn connect_at_once(&mut self, listener: usize, room: usize) -> usize {
+        let link = self.add_link(Transport::Tcp, room, None);
+        self.links[link].stage = Stage::Connected;
+        self.schedule(Duration::ZERO, Event::Alarm);
+        self.arrive(link, listener);
+        link
+    }
+
     /// The worker connects to an address; the link's near end is the worker's.
     pub(crate) fn connect_to(&mut self, address: &Address) -> usize {
         let Some(remote) = self
