@@ -8,7 +8,7 @@ mod command;
 mod fairness;
 mod lifecycle;
 mod relaying;
-mod sim;
 mod seccomp;
+mod sim;
 mod support;
 mod tidy;
