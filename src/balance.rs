@@ -137,28 +137,27 @@ impl Candidates {
 /// The endpoints that a session has tried and that failed it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tried {
-    ids: [Option<EndpointId>; TRIES_MAX],
+    ids: [u32; TRIES_MAX],
+    count: u8,
 }
 
 impl Tried {
     /// Adds an endpoint. Beyond [`TRIES_MAX`] it is forgotten: no session is configured to try
     /// more often.
     pub fn add(&mut self, id: EndpointId) {
-        if let Some(place) = self.ids.iter_mut().find(|place| place.is_none()) {
-            *place = Some(id);
+        if let Some(place) = self.ids.get_mut(usize::from(self.count)) {
+            *place = id.0;
+            self.count += 1;
         }
     }
 
     /// Whether nothing has been tried.
     pub fn is_empty(&self) -> bool {
-        self.ids[0].is_none()
+        self.count == 0
     }
 
     fn contains(&self, id: EndpointId) -> bool {
-        self.ids
-            .iter()
-            .map_while(|place| *place)
-            .any(|tried| tried == id)
+        self.ids[..usize::from(self.count)].contains(&id.0)
     }
 }
 

@@ -37,7 +37,7 @@ pub const GATHER_CHUNKS: usize = 8;
 ///
 /// Two neighbours in the queue are together longer than one buffer (else they are joined), and a
 /// byte budget may be exceeded by one buffer.
-pub const QUEUE_CHUNKS: usize = 20;
+pub const QUEUE_CHUNKS: usize = 19;
 
 /// Submission queue entries of a worker's ring; when it is full, it is submitted early.
 pub const SQ_ENTRIES: u32 = 2048;

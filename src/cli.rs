@@ -13,7 +13,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::balance::Policy;
 use crate::plan::{CpuList, Plan, Target, Workers, parse_listen};
-use crate::process::{self, Running, StartError};
+use crate::process::{self, ProcessError, Running};
 use crate::ring::features::Features;
 use crate::session::Settings;
 
@@ -141,14 +141,14 @@ impl RunArguments {
     }
 }
 
-fn run(arguments: RunArguments) -> Result<(), StartError> {
+fn run(arguments: RunArguments) -> Result<(), ProcessError> {
     start_log(&arguments.log);
     let plan = arguments.into_plan();
     let features = Features::probe()?;
     for line in features.report() {
         tracing::info!("io_uring: {line}");
     }
-    let signals = process::stop_signals().map_err(|source| StartError::System {
+    let signals = process::stop_signals().map_err(|source| ProcessError::System {
         what: "signals",
         source,
     })?;
@@ -159,8 +159,7 @@ fn run(arguments: RunArguments) -> Result<(), StartError> {
     for endpoint in running.endpoints() {
         tracing::info!(endpoint = endpoint.name, "endpoint");
     }
-    process::serve(running, &signals, plan.drain_timeout, None, |_| {});
-    Ok(())
+    process::serve(running, &signals, plan.drain_timeout, None, |_| {})
 }
 
 fn start_log(arguments: &LogArguments) {

@@ -87,12 +87,12 @@ impl Plan {
         for (option, timeout) in timeouts {
             if timeout.is_zero() || timeout > TIMEOUT_MAX {
                 problems.push(format!(
-                    "{option}: it must be more than 0 and at most 365 days"
+                    "{option}: it must be more than 0 and at most 45 days"
                 ));
             }
         }
         if self.drain_timeout > TIMEOUT_MAX {
-            problems.push("--drain-timeout: it must be at most 365 days".to_string());
+            problems.push("--drain-timeout: it must be at most 45 days".to_string());
         }
         if self
             .max_sessions
@@ -136,8 +136,8 @@ impl Plan {
     }
 }
 
-/// The longest timeout that makes sense, and that no sum of times overflows.
-const TIMEOUT_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The longest timeout: a session keeps its times as milliseconds in 32 bits.
+const TIMEOUT_MAX: Duration = Duration::from_secs(45 * 24 * 3600);
 
 /// Whether two listeners would get each other's connections. Port 0 is a new port each time.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {

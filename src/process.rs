@@ -36,9 +36,9 @@ use crate::update::{self, Command, Event, Inbox};
 use crate::view::{ClusterView, ListenerView, View};
 use crate::worker::{Parts, Worker};
 
-/// Why nothing was started.
+/// Why nothing was started, or why what was started has ended by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum ProcessError {
     /// The plan is impossible.
     #[error("{}", .0.join("\n"))]
     Plan(Vec<String>),
@@ -61,16 +61,24 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A worker's ring stopped working while it served.
+    #[error("the ring of worker {} has failed: {errno}", worker.0)]
+    WorkerFailed {
+        /// The worker.
+        worker: WorkerIndex,
+        /// What the kernel said.
+        errno: Errno,
+    },
 }
 
-impl StartError {
+impl ProcessError {
     /// The exit code for it.
     ///
     /// Source: sysexits(3): EX_CONFIG for what somebody has to configure differently.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Plan(_) | Self::NoRing(_) => 78,
-            Self::Bind { .. } | Self::System { .. } => 1,
+            Self::Bind { .. } | Self::System { .. } | Self::WorkerFailed { .. } => 1,
         }
     }
 }
@@ -84,29 +92,32 @@ pub struct Running {
     endpoints: Vec<Arc<Endpoint>>,
     counters: Vec<Arc<WorkerCounters>>,
     session_limit: Arc<Limit>,
+    /// The first worker that failed, and of what.
+    failed: Option<(WorkerIndex, Errno)>,
 }
 
 impl Running {
     /// Starts what a plan says, with what the kernel offers. Returns when every worker accepts.
     ///
-    /// Errors: see [`StartError`]; nothing is left running.
-    pub fn start(plan: &Plan) -> Result<Self, StartError> {
+    /// Errors: see [`ProcessError`]; nothing is left running.
+    pub fn start(plan: &Plan) -> Result<Self, ProcessError> {
         Self::start_with(plan, &Features::probe()?)
     }
 
     /// As [`start`](Self::start), with these features of the kernel.
     ///
-    /// Errors: see [`StartError`].
-    pub fn start_with(plan: &Plan, features: &Features) -> Result<Self, StartError> {
+    /// Errors: see [`ProcessError`].
+    pub fn start_with(plan: &Plan, features: &Features) -> Result<Self, ProcessError> {
         let problems = plan.problems();
         if !problems.is_empty() {
-            return Err(StartError::Plan(problems));
+            return Err(ProcessError::Plan(problems));
         }
         let cpus = worker_cpus(plan)?;
-        let descriptors = sys::descriptors::raise_limit().map_err(|source| StartError::System {
-            what: "the limit of descriptors",
-            source,
-        })?;
+        let descriptors =
+            sys::descriptors::raise_limit().map_err(|source| ProcessError::System {
+                what: "the limit of descriptors",
+                source,
+            })?;
         let sessions_max = sessions_max(descriptors, cpus.len(), plan.listen.len());
         let sessions = plan
             .max_sessions
@@ -135,6 +146,7 @@ impl Running {
             endpoints,
             counters: Vec::new(),
             session_limit,
+            failed: None,
         };
         running.spawn_workers(&cpus, sockets.by_worker, features)?;
         let cluster = ClusterView {
@@ -180,7 +192,9 @@ impl Running {
     }
 
     /// Waits until every worker has ended, after [`drain`](Self::drain) or [`stop`](Self::stop).
-    pub fn join(mut self) {
+    ///
+    /// Errors: [`ProcessError::WorkerFailed`] if one ended because it could not go on.
+    pub fn join(mut self) -> Result<(), ProcessError> {
         while !self.control.all_stopped() {
             match self.control.events().recv() {
                 Ok(event) => self.handle_event(event),
@@ -192,11 +206,16 @@ impl Running {
                 tracing::error!("a worker has panicked");
             }
         }
+        match self.failed {
+            None => Ok(()),
+            Some((worker, errno)) => Err(ProcessError::WorkerFailed { worker, errno }),
+        }
     }
 
     fn handle_event(&mut self, event: Event) {
         if let Some((worker, errno)) = self.control.handle_event(event) {
             tracing::error!(worker = worker.0, %errno, "a worker's ring has failed; stopping");
+            self.failed.get_or_insert((worker, errno));
             self.stop();
         }
     }
@@ -212,8 +231,8 @@ impl Running {
         cpus: &[usize],
         sockets: Vec<Vec<OwnedFd>>,
         features: &Features,
-    ) -> Result<(), StartError> {
-        let system = |what| move |source| StartError::System { what, source };
+    ) -> Result<(), ProcessError> {
+        let system = |what| move |source| ProcessError::System { what, source };
         let (event_sender, events) = update::events();
         let buffers = arena_buffers(self.session_limit.max());
         let mut links = Vec::new();
@@ -339,12 +358,12 @@ impl Start {
 }
 
 /// The CPU of each worker.
-fn worker_cpus(plan: &Plan) -> Result<Vec<usize>, StartError> {
+fn worker_cpus(plan: &Plan) -> Result<Vec<usize>, ProcessError> {
     let allowed = sys::affinity::allowed_cpus();
     let cpus = match &plan.workers.cpus {
         Some(list) => {
             if let Some(cpu) = list.0.iter().find(|cpu| !allowed.contains(cpu)) {
-                return Err(StartError::Plan(vec![format!(
+                return Err(ProcessError::Plan(vec![format!(
                     "--cpus: CPU {cpu} may not be used by this process; it has {allowed:?}"
                 )]));
             }

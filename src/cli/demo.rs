@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::sample::SampleEndpoint;
 use crate::plan::{Place, Plan, Target, parse_listen};
-use crate::process::{self, Running, StartError};
+use crate::process::{self, ProcessError, Running};
 
 /// The words of `ringlane demo`.
 #[derive(Debug, clap::Args)]
@@ -26,8 +26,8 @@ const WEIGHTS: [u32; 3] = [1, 1, 2];
 /// Serves sample endpoints and a listener in front of them until a signal or the time is over.
 ///
 /// Errors: the listener's port is in use, io_uring is forbidden.
-pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
-    let signals = process::stop_signals().map_err(|source| StartError::System {
+pub(super) fn run(arguments: &Arguments) -> Result<(), ProcessError> {
+    let signals = process::stop_signals().map_err(|source| ProcessError::System {
         what: "signals",
         source,
     })?;
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
     introduce(&running);
     let until = arguments.duration.map(|duration| Instant::now() + duration);
     let mut shown = String::new();
-    process::serve(
+    let outcome = process::serve(
         running,
         &signals,
         Duration::from_secs(1),
@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
         },
     );
     println!("the demonstration is over");
-    Ok(())
+    outcome
 }
 
 fn introduce(running: &Running) {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::process::{self, StartError};
+use crate::process::{self, ProcessError};
 
 /// The words of `ringlane testserver`.
 #[derive(Debug, clap::Args)]
@@ -34,8 +34,8 @@ const LINE_MAX: u64 = 64 * 1024;
 /// Serves until a signal comes.
 ///
 /// Errors: a port that cannot be bound.
-pub(super) fn run(arguments: &Arguments) -> Result<(), StartError> {
-    let signals = process::stop_signals().map_err(|source| StartError::System {
+pub(super) fn run(arguments: &Arguments) -> Result<(), ProcessError> {
+    let signals = process::stop_signals().map_err(|source| ProcessError::System {
         what: "signals",
         source,
     })?;
@@ -60,8 +60,8 @@ impl SampleEndpoint {
     /// Binds and serves on threads of its own until the process ends. Port 0 is any free one.
     ///
     /// Errors: the port cannot be bound.
-    pub(super) fn start(addr: SocketAddr) -> Result<Self, StartError> {
-        let refused = |error: io::Error| StartError::Bind {
+    pub(super) fn start(addr: SocketAddr) -> Result<Self, ProcessError> {
+        let refused = |error: io::Error| ProcessError::Bind {
             addr,
             reason: error.to_string(),
         };

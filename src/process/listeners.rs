@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::bounds::BACKLOG;
-use crate::process::StartError;
+use crate::process::ProcessError;
 use crate::sys::socket;
 
 /// Listening sockets, all of which listen.
@@ -23,11 +23,11 @@ pub(super) struct Listeners {
 /// each address is first bound without sharing.
 ///
 /// Errors: the first address that cannot be bound, named.
-pub(super) fn bind(listen: &[SocketAddr], workers: usize) -> Result<Listeners, StartError> {
+pub(super) fn bind(listen: &[SocketAddr], workers: usize) -> Result<Listeners, ProcessError> {
     let mut addrs = Vec::new();
     let mut by_worker: Vec<Vec<OwnedFd>> = (0..workers).map(|_| Vec::new()).collect();
     for &addr in listen {
-        let refused = |error: io::Error| StartError::Bind {
+        let refused = |error: io::Error| ProcessError::Bind {
             addr,
             reason: reason(addr, &error),
         };

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, bounded, select, tick};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::process::Running;
+use crate::process::{ProcessError, Running};
 
 /// Starts to listen for SIGTERM, SIGINT and SIGHUP. From here on they no longer end the process by
 /// themselves.
@@ -31,13 +31,15 @@ pub fn stop_signals() -> io::Result<Receiver<i32>> {
 
 /// Serves until a signal (or until `until`), then lets sessions end for `drain_timeout`; a second
 /// signal ends them at once. `observe` is called once a second while serving.
+///
+/// Errors: [`ProcessError::WorkerFailed`] if it ended because a worker could not go on.
 pub fn serve(
     mut running: Running,
     signals: &Receiver<i32>,
     drain_timeout: Duration,
     until: Option<Instant>,
     mut observe: impl FnMut(&Running),
-) {
+) -> Result<(), ProcessError> {
     let ticks = tick(Duration::from_secs(1));
     let end = until.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
     let events = running.control.events().clone();
@@ -75,6 +77,7 @@ pub fn serve(
             },
         }
     }
-    running.join();
+    running.join()?;
     tracing::info!("stopped");
+    Ok(())
 }

@@ -151,7 +151,7 @@ fn has_byte_budget(features: &Features) -> Result<bool, Errno> {
             .map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
         let mut batch = Vec::new();
         queue.reap(&mut batch);
-        // The piece that spends the budget comes whole, so it may be more than was left.
+        // The receive that reaches the budget may go over it, by what fits its buffer.
         Ok(batch
             .first()
             .is_some_and(|raw| raw.result >= BUDGET as i32 && !io_uring::cqueue::more(raw.flags)))

@@ -37,13 +37,14 @@ pub struct Relay {
     phase: Phase,
     /// By the index of the side that the bytes come from.
     directions: [Direction; 2],
-    settings: Settings,
+    timeouts: Timeouts,
     started: Instant,
     /// The last time at which a byte came or went.
     last_activity: Instant,
     /// When to look for sides on which nothing is received, [`Instant::NEVER`] if there is none.
     watch_at: Instant,
     tries: u8,
+    tries_max: u8,
     /// Why the last attempt to connect failed.
     failure: CloseReason,
 }
@@ -118,7 +119,8 @@ impl Relay {
         Self {
             phase: Phase::Connecting(Attempt::Wanted),
             directions: Default::default(),
-            settings,
+            timeouts: Timeouts::new(&settings),
+            tries_max: settings.tries,
             started: now,
             last_activity: now,
             watch_at: now + WATCH_DELAY,
@@ -147,8 +149,8 @@ impl Relay {
             return;
         }
         self.failure = reason;
-        let in_time = now.saturating_since(self.started) < self.settings.retry_within;
-        if reason.is_retryable() && self.tries < self.settings.tries && in_time {
+        let in_time = now.saturating_since(self.started) < self.timeouts.retry_within.duration();
+        if reason.is_retryable() && self.tries < self.tries_max && in_time {
             self.phase = Phase::Connecting(Attempt::Wanted);
         } else {
             self.abort(reason);
@@ -321,7 +323,7 @@ impl Relay {
         match self.phase {
             Phase::Connecting(Attempt::Wanted) => {
                 self.tries += 1;
-                let deadline = now + self.settings.connect_timeout;
+                let deadline = now + self.timeouts.connect.duration();
                 self.phase = Phase::Connecting(Attempt::Pending { deadline });
                 Some(Action::Connect)
             }
@@ -427,14 +429,47 @@ impl Relay {
     }
 
     fn inactivity_deadline(&self) -> Instant {
-        let timeout: Duration = if self.is_half_closed() {
-            self.settings
-                .half_close_timeout
-                .min(self.settings.idle_timeout)
+        let timeout = if self.is_half_closed() {
+            self.timeouts.half_close.min(self.timeouts.idle)
         } else {
-            self.settings.idle_timeout
+            self.timeouts.idle
         };
-        self.last_activity + timeout
+        self.last_activity + timeout.duration()
+    }
+}
+
+/// The times of [`Settings`], small: every session has them.
+#[derive(Clone, Copy, Debug)]
+struct Timeouts {
+    connect: Millis,
+    retry_within: Millis,
+    idle: Millis,
+    half_close: Millis,
+}
+
+impl Timeouts {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            connect: Millis::of(settings.connect_timeout),
+            retry_within: Millis::of(settings.retry_within),
+            idle: Millis::of(settings.idle_timeout),
+            half_close: Millis::of(settings.half_close_timeout),
+        }
+    }
+}
+
+/// A time in milliseconds; at most 49 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Millis(u32);
+
+impl Millis {
+    /// Rounds up, so that no time becomes none.
+    fn of(duration: Duration) -> Self {
+        Self(u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX))
+    }
+
+    fn duration(self) -> Duration {
+        Duration::from_millis(u64::from(self.0))
     }
 }
 

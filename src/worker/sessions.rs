@@ -39,6 +39,13 @@ impl Session {
     }
 }
 
+/// The user memory of an idle session: its own entry; two connections, each with its generation
+/// and the place of its operations' memory; a timer.
+const _: () = {
+    let connection = size_of::<Connection<crate::ring::uring::Socket>>() + 4 + 4 + 8;
+    assert!(size_of::<Session>() + 2 * connection + 16 <= 512);
+};
+
 /// How a connection is terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {

@@ -218,3 +218,24 @@ fn a_name_stands_for_all_its_addresses_and_may_be_unknown() {
         );
     }
 }
+
+#[test]
+fn ipv6_is_served_and_connected_to() {
+    let listener = std::net::TcpListener::bind("[::1]:0").expect("this host has IPv6");
+    let endpoint = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _client_left = stream.write_all(b"six");
+        }
+    });
+    let mut plan = plan(&[endpoint]);
+    plan.listen = vec![
+        "[::1]:0".parse().expect("an address"),
+        crate::support::loopback(0),
+    ];
+    let balancer = Balancer::start(&plan);
+    for addr in balancer.running().listen_addrs() {
+        let mut client = crate::support::connect(*addr);
+        assert_eq!(read_to_end(&mut client), (b"six".to_vec(), End::Fin));
+    }
+}

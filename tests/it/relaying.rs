@@ -81,7 +81,7 @@ fn receives_of_one_buffer_each_carry_the_same_bytes() {
         );
     }
     running.stop();
-    running.join();
+    running.join().expect("it ends in order");
 }
 
 #[test]

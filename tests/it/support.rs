@@ -113,7 +113,8 @@ impl Drop for Balancer {
     fn drop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop();
-            running.join();
+            let outcome = running.join();
+            assert!(std::thread::panicking() || outcome.is_ok(), "{outcome:?}");
         }
     }
 }
