@@ -8,5 +8,6 @@ pub mod arena;
 pub mod driver;
 pub mod features;
 mod queue;
+mod record;
 pub mod token;
 pub mod uring;

@@ -15,11 +15,33 @@ use crate::ring::driver::Operation;
 /// Marks completions that nobody waits for: the cancels' own.
 pub const IGNORED: u64 = 0;
 
+/// Stands for the poll by which a send waits for room; no kind of operation has this number.
+const ROOM: u8 = 0xff;
+
+/// Packs the poll by which a slot's send waits for room.
+pub fn pack_room(slot: Slot) -> u64 {
+    pack_number(ROOM, slot)
+}
+
+/// Unpacks what [`pack_room`] packed; `None` for any other number.
+pub fn unpack_room(token: u64) -> Option<Slot> {
+    ((token >> 56) as u8 == ROOM).then(|| slot_of(token))
+}
+
 /// Packs an operation of a slot.
 pub fn pack(operation: Operation, slot: Slot) -> u64 {
-    u64::from(operation as u8) << 56
-        | u64::from(slot.generation.bits()) << 32
-        | u64::from(slot.index)
+    pack_number(operation as u8, slot)
+}
+
+fn pack_number(number: u8, slot: Slot) -> u64 {
+    u64::from(number) << 56 | u64::from(slot.generation.bits()) << 32 | u64::from(slot.index)
+}
+
+fn slot_of(token: u64) -> Slot {
+    Slot {
+        index: token as u32,
+        generation: Generation::from_bits((token >> 32) as u32),
+    }
 }
 
 /// Unpacks what [`pack`] packed; `None` for any other number.
@@ -28,11 +50,7 @@ pub fn unpack(token: u64) -> Option<(Operation, Slot)> {
     let operation = Operation::ALL
         .into_iter()
         .find(|known| *known as u8 == operation)?;
-    let slot = Slot {
-        index: token as u32,
-        generation: Generation::from_bits((token >> 32) as u32),
-    };
-    Some((operation, slot))
+    Some((operation, slot_of(token)))
 }
 
 #[cfg(test)]

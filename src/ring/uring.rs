@@ -5,7 +5,7 @@
 //! comes back with its last completion; records are reused, so none is allocated once there were
 //! as many as are needed at a time.
 //!
-//! Memory: 8 bytes per slot, 400 bytes per connect or send in flight, the arena, the queues.
+//! Memory: 12 bytes per slot, 400 bytes per connect or send in flight, the arena, the queues.
 #![expect(unsafe_code, reason = "operations point to memory")]
 
 use std::io;
@@ -19,7 +19,7 @@ use io_uring::{cqueue, opcode};
 use socket2::SockAddr;
 
 use crate::balance::endpoint::Address;
-use crate::bounds::{BUFFER_BYTES, CQ_ENTRIES, GATHER_CHUNKS, JOIN_TIME};
+use crate::bounds::{BUFFER_BYTES, CQ_ENTRIES, JOIN_TIME};
 use crate::buffers::{Batch, Buffers};
 use crate::error::Errno;
 use crate::id::{Generation, Slot};
@@ -27,6 +27,7 @@ use crate::ring::arena::Arena;
 use crate::ring::driver::{Completion, Driver, Event, Operation, Wait};
 use crate::ring::features::Features;
 use crate::ring::queue::{BUFFER_GROUP, Queue, Raw};
+use crate::ring::record::{Next, Record, unspecified};
 use crate::ring::token;
 use crate::session::Transport;
 use crate::sys;
@@ -59,6 +60,8 @@ pub struct Uring {
     arena: ManuallyDrop<Arena>,
     /// By slot: what the connect or the send in flight points to.
     records: ManuallyDrop<Vec<Option<Box<Record>>>>,
+    /// By slot's place: the generation, plus 1, of the last slot on whose socket a FIN has come.
+    finished: Vec<u32>,
     #[expect(
         clippy::vec_box,
         reason = "a record does not move while the kernel refers to it"
@@ -72,14 +75,6 @@ pub struct Uring {
     wake: OwnedFd,
     /// Nothing is started any more.
     joining: bool,
-}
-
-/// What one operation in flight points to. It does not move until the operation ends.
-struct Record {
-    address: SockAddr,
-    batch: Batch,
-    iovecs: [libc::iovec; GATHER_CHUNKS],
-    header: libc::msghdr,
 }
 
 impl Uring {
@@ -97,6 +92,7 @@ impl Uring {
             queue: ManuallyDrop::new(queue),
             arena: ManuallyDrop::new(arena),
             records: ManuallyDrop::new(Vec::new()),
+            finished: Vec::new(),
             spare: Vec::new(),
             batch: Vec::with_capacity(CQ_ENTRIES as usize),
             next: 0,
@@ -127,7 +123,10 @@ impl Uring {
     }
 
     fn start(&mut self, entry: Entry, operation: Operation, slot: Slot) {
-        let entry = entry.user_data(token::pack(operation, slot));
+        self.push(entry.user_data(token::pack(operation, slot)));
+    }
+
+    fn push(&mut self, entry: Entry) {
         self.in_flight += 1;
         // SAFETY: entries point to a record of this slot, which stays until the last completion,
         // or to the arena's buffers, which are freed after the queue, or to nothing. Their sockets
@@ -161,16 +160,66 @@ impl Uring {
             .get_mut(slot.index as usize)
             .and_then(Option::take);
         if let Some(mut record) = record {
-            for chunk in std::mem::take(&mut record.batch).into_chunks() {
+            for chunk in record.take_batch().into_chunks() {
                 self.arena.release(chunk);
             }
             self.spare.push(record);
         }
     }
 
+    fn note_finished(&mut self, slot: Slot) {
+        let place = slot.index as usize;
+        if place >= self.finished.len() {
+            self.finished.resize(place + 1, 0);
+        }
+        self.finished[place] = slot.generation.bits() + 1;
+    }
+
+    fn has_finished(&self, slot: Slot) -> bool {
+        self.finished.get(slot.index as usize) == Some(&(slot.generation.bits() + 1))
+    }
+
+    fn record(&mut self, slot: Slot) -> Option<&mut Record> {
+        self.records.get_mut(slot.index as usize)?.as_deref_mut()
+    }
+
+    /// Does what a send needs next; the event if that is the end of it.
+    fn follow(&mut self, slot: Slot, next: Next) -> Option<Event<Socket>> {
+        let Some(Some(record)) = self.records.get_mut(slot.index as usize) else {
+            return None;
+        };
+        match next {
+            Next::Nothing => {}
+            Next::WatchRoom => {
+                let entry = record.room_entry().user_data(token::pack_room(slot));
+                self.push(entry);
+            }
+            Next::SendRest => {
+                let entry = record.send_entry(&self.arena, libc::MSG_DONTWAIT);
+                self.start(entry, Operation::Send, slot);
+            }
+            Next::CancelRoom => self.cancel_token(token::pack_room(slot)),
+            Next::End { bytes, error } => {
+                self.return_record(slot);
+                return Some(Event::Sent { bytes, error });
+            }
+        }
+        None
+    }
+
+    fn cancel_token(&mut self, token: u64) {
+        let entry = opcode::AsyncCancel::new(token).build();
+        // SAFETY: the entry points to nothing.
+        unsafe { self.queue.push(&entry.user_data(token::IGNORED)) };
+    }
+
     fn decode(&mut self, raw: Raw) -> Option<Completion<Socket>> {
-        let (operation, slot) = token::unpack(raw.token)?;
         let more = cqueue::more(raw.flags);
+        let room = token::unpack_room(raw.token);
+        let (operation, slot) = match room {
+            Some(slot) => (Operation::Send, slot),
+            None => token::unpack(raw.token)?,
+        };
         if !more {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
@@ -188,13 +237,21 @@ impl Uring {
                 self.return_record(slot);
                 Event::Connected(result.map(drop))
             }
-            Operation::Receive => self.decode_receive(result, raw.flags, more),
-            Operation::Send => {
-                self.return_record(slot);
-                Event::Sent {
-                    bytes: result.unwrap_or(0),
-                    error: result.err(),
+            Operation::Receive => {
+                if result == Ok(0) {
+                    self.note_finished(slot);
                 }
+                self.decode_receive(result, raw.flags, more)
+            }
+            Operation::Send => {
+                let joining = self.joining;
+                let record = self.record(slot)?;
+                record.cancelled |= joining;
+                let next = match room {
+                    Some(_) => record.advance_room(result, more),
+                    None => record.advance_send(result),
+                };
+                self.follow(slot, next)?
             }
             Operation::Watch => Event::Watched {
                 reset: result.is_ok_and(|mask| mask & libc::POLLERR as u32 != 0),
@@ -319,8 +376,13 @@ impl Driver for Uring {
 
     fn send(&mut self, socket: &Socket, slot: Slot, batch: Batch) {
         let mut record = self.take_record();
-        record.batch = batch;
-        let entry = record.send_entry(socket.raw(), &self.arena);
+        record.begin_send(socket.fd.as_raw_fd(), batch);
+        // Waiting for room by the kernel's own poll is in vain after a FIN (see `record`).
+        let flags = match self.has_finished(slot) {
+            true => libc::MSG_DONTWAIT,
+            false => libc::MSG_WAITALL,
+        };
+        let entry = record.send_entry(&self.arena, flags);
         self.keep_record(slot, record);
         self.start(entry, Operation::Send, slot);
     }
@@ -332,9 +394,13 @@ impl Driver for Uring {
     }
 
     fn cancel(&mut self, operation: Operation, slot: Slot) {
-        let entry = opcode::AsyncCancel::new(token::pack(operation, slot)).build();
-        // SAFETY: the entry points to nothing.
-        unsafe { self.queue.push(&entry.user_data(token::IGNORED)) };
+        self.cancel_token(token::pack(operation, slot));
+        if operation == Operation::Send
+            && let Some(record) = self.record(slot)
+        {
+            let next = record.cancel();
+            let _goes_on = self.follow(slot, next);
+        }
     }
 
     fn open(&mut self, address: &Address) -> Result<Socket, Errno> {
@@ -413,52 +479,6 @@ impl Drop for Uring {
         // SAFETY: as above; the queue, and with it the registration of the buffers, is gone.
         unsafe { ManuallyDrop::drop(&mut self.arena) };
     }
-}
-
-impl Record {
-    /// Describes the record's batch to the kernel: one chunk as it is, several gathered.
-    ///
-    /// MSG_WAITALL makes the kernel go on until all is sent, so a short count means that the
-    /// connection is broken.
-    fn send_entry(&mut self, socket: Fd, arena: &Arena) -> Entry {
-        for (iovec, chunk) in self.iovecs.iter_mut().zip(self.batch.iter()) {
-            iovec.iov_base = arena.chunk_address(chunk).as_ptr().cast();
-            iovec.iov_len = chunk.len();
-        }
-        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-        if self.batch.count() == 1 {
-            let [only, ..] = &self.iovecs;
-            return opcode::Send::new(socket, only.iov_base.cast(), only.iov_len as u32)
-                .flags(flags)
-                .build();
-        }
-        self.header.msg_iov = self.iovecs.as_mut_ptr();
-        self.header.msg_iovlen = self.batch.count();
-        opcode::SendMsg::new(socket, &raw const self.header)
-            .flags(flags as u32)
-            .build()
-    }
-}
-
-impl Default for Record {
-    fn default() -> Self {
-        let nothing = libc::iovec {
-            iov_base: std::ptr::null_mut(),
-            iov_len: 0,
-        };
-        Self {
-            address: unspecified(),
-            batch: Batch::default(),
-            iovecs: [nothing; GATHER_CHUNKS],
-            // SAFETY: a msghdr of zeros is one without name, vectors and control data.
-            header: unsafe { std::mem::zeroed() },
-        }
-    }
-}
-
-/// An address that nothing can connect to.
-fn unspecified() -> SockAddr {
-    SockAddr::from(std::net::SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 
 /// A receive into the ring of buffers: with a budget a multishot one that ends once so many bytes
