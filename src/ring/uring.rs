@@ -67,6 +67,8 @@ pub struct Uring {
         reason = "a record does not move while the kernel refers to it"
     )]
     spare: Vec<Box<Record>>,
+    /// How many records there are, spare or not.
+    record_count: usize,
     batch: Vec<Raw>,
     next: usize,
     in_flight: usize,
@@ -94,6 +96,7 @@ impl Uring {
             records: ManuallyDrop::new(Vec::new()),
             finished: Vec::new(),
             spare: Vec::new(),
+            record_count: 0,
             batch: Vec::with_capacity(CQ_ENTRIES as usize),
             next: 0,
             in_flight: 0,
@@ -135,9 +138,12 @@ impl Uring {
     }
 
     fn take_record(&mut self) -> Box<Record> {
-        self.spare
-            .pop()
-            .unwrap_or_else(|| Box::new(Record::default()))
+        self.spare.pop().unwrap_or_else(|| {
+            self.record_count += 1;
+            // So that their coming back, all at once maybe, allocates nothing.
+            self.spare.reserve(self.record_count);
+            Box::new(Record::default())
+        })
     }
 
     /// Ties a record to its slot for as long as the operation is in flight.
