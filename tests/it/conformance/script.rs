@@ -185,12 +185,40 @@ impl<W: World> Play<'_, W> {
 
     fn step(&mut self, step: Step) -> Result<(), String> {
         match step {
-            Step::Connect(who) => self.connect(who, 0),
-            Step::ConnectTo(who, listener) => self.connect(who, listener),
-            Step::Refused => match self.world.connect(0) {
-                Some(_) => Err("it was accepted".into()),
-                None => Ok(()),
-            },
+            Step::Connect(who) => self.connect(who, 0)?,
+            Step::ConnectTo(who, listener) => self.connect(who, listener)?,
+            Step::Refused => {
+                if self.world.connect(0).is_some() {
+                    return Err("it was accepted".into());
+                }
+            }
+            Step::Send(who, bytes) => {
+                self.person(who).to_send += bytes;
+                self.pump();
+            }
+            Step::Finish(who) => {
+                self.person(who).finish_wanted = true;
+                self.pump();
+            }
+            Step::Reset(who) => {
+                let party = self.leave(who);
+                self.world.reset(party);
+            }
+            Step::Close(who) => {
+                let party = self.leave(who);
+                self.world.close(party);
+            }
+            Step::Weights(weights) => self.world.publish(weights),
+            Step::Drain(ms) => self.world.order(Order::Drain(Duration::from_millis(ms))),
+            Step::Stop => self.world.order(Order::Stop),
+            waiting => return self.await_step(waiting),
+        }
+        Ok(())
+    }
+
+    /// The steps in which something must come.
+    fn await_step(&mut self, step: Step) -> Result<(), String> {
+        match step {
             Step::Meet(who, endpoint) => {
                 let mut met = None;
                 self.wait(|world, _| {
@@ -198,11 +226,6 @@ impl<W: World> Play<'_, W> {
                     met.is_some()
                 })?;
                 self.add(who, met.unwrap_or_default());
-                Ok(())
-            }
-            Step::Send(who, bytes) => {
-                self.person(who).to_send += bytes;
-                self.pump();
                 Ok(())
             }
             Step::Sent(who) => self.wait(|_, people| people[&who].is_sent()),
@@ -237,35 +260,6 @@ impl<W: World> Play<'_, W> {
                 let party = self.person(who).party;
                 self.wait(|world, _| world.write(party, &[0]).is_err())
             }
-            Step::Finish(who) => {
-                self.person(who).finish_wanted = true;
-                self.pump();
-                Ok(())
-            }
-            Step::Reset(who) => {
-                let party = self.person(who).party;
-                self.leave(who);
-                self.world.reset(party);
-                Ok(())
-            }
-            Step::Close(who) => {
-                let party = self.person(who).party;
-                self.leave(who);
-                self.world.close(party);
-                Ok(())
-            }
-            Step::Weights(weights) => {
-                self.world.publish(weights);
-                Ok(())
-            }
-            Step::Drain(ms) => {
-                self.world.order(Order::Drain(Duration::from_millis(ms)));
-                Ok(())
-            }
-            Step::Stop => {
-                self.world.order(Order::Stop);
-                Ok(())
-            }
             Step::Closed(count) => {
                 self.wait(|world, _| world.desk().counters.closed_total() >= count)
             }
@@ -273,6 +267,7 @@ impl<W: World> Play<'_, W> {
                 self.wait(|world, _| world.desk().counters.accepted.value() >= count)
             }
             Step::Ended => self.wait(|world, _| world.has_ended()),
+            other => Err(format!("{other:?} waits for nothing")),
         }
     }
 
@@ -300,10 +295,11 @@ impl<W: World> Play<'_, W> {
     }
 
     /// What was not written by now never will be.
-    fn leave(&mut self, who: Who) {
+    fn leave(&mut self, who: Who) -> Party {
         let person = self.person(who);
         person.to_send = person.sent;
         person.finish_wanted = false;
+        person.party
     }
 
     /// Writes what is to be written, as far as it goes.

@@ -15,7 +15,7 @@ use ringlane::worker::{Parts, Turn, Worker};
 use super::script::{Kind, Setup};
 use super::world::{Broken, Desk, Order, Party, Read, World};
 use crate::sim::actors::Actors;
-use crate::sim::driver::{Kernel, SimDriver};
+use crate::sim::kernel::{Kernel, SimDriver};
 use crate::sim::network::{Answer, At, Event, Network, Remote};
 
 /// A simulated worker and its world.

@@ -14,7 +14,7 @@ use ringlane::time::Instant;
 
 use super::control::{Control, Deed};
 use super::coverage::Situation;
-use super::driver::SimDriver;
+use super::kernel::SimDriver;
 use super::network::{At, Event, Network};
 use super::party::{Habits, Party, Seen};
 use super::pattern;

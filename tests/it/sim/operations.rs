@@ -8,8 +8,8 @@ use ringlane::ring::driver::{Event as Outcome, Operation};
 use ringlane::session::Transport;
 
 use super::coverage::Situation;
-use super::driver::{Key, Pending, SimDriver, Started, Target};
 use super::end::Found;
+use super::kernel::{Key, Pending, SimDriver, Started, Target};
 use super::network::{At, Stage};
 
 impl SimDriver {

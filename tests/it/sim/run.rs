@@ -18,7 +18,7 @@ use ringlane::worker::{Parts, Turn, Worker};
 use super::actors::Actors;
 use super::control::{Control, Deed};
 use super::coverage::{Coverage, Situation};
-use super::driver::{Kernel, SimDriver};
+use super::kernel::{Kernel, SimDriver};
 use super::network::{Answer, Event, Network, Remote};
 
 /// What came of a seed.
@@ -191,31 +191,36 @@ impl Run {
                 .any(|endpoint| endpoint.open_sessions() > 0);
             must(!open, "an endpoint counts sessions that are over");
         }
-        let network = &mut driver.network;
-        let reasons = [
-            (Situation::NoEndpoint, closed(CloseReason::NoEndpoint)),
-            (
-                Situation::ConnectTimeout,
-                closed(CloseReason::ConnectTimeout),
-            ),
-            (Situation::IdleTimeout, closed(CloseReason::IdleTimeout)),
-            (
-                Situation::HalfCloseTimeout,
-                closed(CloseReason::HalfCloseTimeout),
-            ),
-            (Situation::DrainDeadline, closed(CloseReason::Drained)),
-            (Situation::Retry, counters.retries.value()),
-            (Situation::Coalesced, driver.arena.joined),
-        ];
-        for (situation, times) in reasons {
-            network.coverage.add(situation, times);
-        }
+        cover(driver, counters);
         Outcome {
             trace: driver.trace,
-            coverage: network.coverage.clone(),
+            coverage: driver.network.coverage.clone(),
             sessions: total,
             turns: counters.turns.value(),
         }
+    }
+}
+
+/// Adds the situations that the worker itself counts.
+fn cover(driver: &mut SimDriver, counters: &WorkerCounters) {
+    let closed = |reason| counters.closed(reason).value();
+    let reasons = [
+        (Situation::NoEndpoint, closed(CloseReason::NoEndpoint)),
+        (
+            Situation::ConnectTimeout,
+            closed(CloseReason::ConnectTimeout),
+        ),
+        (Situation::IdleTimeout, closed(CloseReason::IdleTimeout)),
+        (
+            Situation::HalfCloseTimeout,
+            closed(CloseReason::HalfCloseTimeout),
+        ),
+        (Situation::DrainDeadline, closed(CloseReason::Drained)),
+        (Situation::Retry, counters.retries.value()),
+        (Situation::Coalesced, driver.arena.joined),
+    ];
+    for (situation, times) in reasons {
+        driver.network.coverage.add(situation, times);
     }
 }
 

@@ -12,7 +12,7 @@ use super::{MIB, ONE, SETTINGS, UNIX, row};
 
 const SHORT_HALF_CLOSE: Setup = Setup {
     settings: Settings {
-        half_close_timeout: Duration::from_millis(250),
+        half_close_timeout: Duration::from_millis(500),
         ..SETTINGS
     },
     ..ONE
@@ -20,7 +20,7 @@ const SHORT_HALF_CLOSE: Setup = Setup {
 
 const SHORT_IDLE: Setup = Setup {
     settings: Settings {
-        idle_timeout: Duration::from_millis(250),
+        idle_timeout: Duration::from_millis(500),
         ..SETTINGS
     },
     ..ONE
