@@ -508,3 +508,6 @@ impl Direction {
         !self.receiving && self.source != Source::Gone && self.watch == Watch::Off
     }
 }
+
+#[cfg(test)]
+mod tests;
