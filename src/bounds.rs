@@ -39,11 +39,17 @@ pub const GATHER_CHUNKS: usize = 8;
 /// byte budget may be exceeded by one buffer.
 pub const QUEUE_CHUNKS: usize = 19;
 
+/// The most buffers that the kernel is shown at a time. Their ring counts as locked memory.
+pub const POSTED_BUFFERS_MAX: usize = 4096;
+
 /// Submission queue entries of a worker's ring; when it is full, it is submitted early.
-pub const SQ_ENTRIES: u32 = 2048;
+pub const SQ_ENTRIES: u32 = 1024;
 
 /// Completion queue entries of a worker's ring: a whole backlog and a busy turn fit.
-pub const CQ_ENTRIES: u32 = 16 * 1024;
+pub const CQ_ENTRIES: u32 = 8 * 1024;
+
+/// How often both queues may be halved where locked memory is short.
+pub const QUEUE_HALVINGS_MAX: u32 = 3;
 
 /// Connections that the kernel queues for a listener before it is accepted from; the kernel cuts
 /// this to `net.core.somaxconn`.
@@ -113,6 +119,7 @@ const _: () = {
     assert!(ARENA_BUFFERS_MIN.is_power_of_two() && ARENA_BUFFERS_MAX.is_power_of_two());
     assert!(QUEUE_CHUNKS > 2 * (WINDOW_BYTES + BUFFER_BYTES).div_ceil(BUFFER_BYTES));
     assert!(2 * (QUEUE_CHUNKS + GATHER_CHUNKS) <= ARENA_BUFFERS_MIN / SHARE_PART);
+    assert!(POSTED_BUFFERS_MAX.is_power_of_two() && POSTED_BUFFERS_MIN <= POSTED_BUFFERS_MAX);
     assert!(POSTED_BUFFERS_MIN <= ARENA_BUFFERS_MIN - ARENA_BUFFERS_MIN / RESERVE_PART);
     assert!(QUEUE_CHUNKS <= u8::MAX as usize);
     assert!(WINDOW_BYTES <= u32::MAX as usize);

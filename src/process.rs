@@ -148,7 +148,12 @@ impl Running {
             session_limit,
             failed: None,
         };
-        running.spawn_workers(&cpus, sockets.by_worker, features)?;
+        if let Err(error) = running.spawn_workers(&cpus, sockets.by_worker, features) {
+            running.stop();
+            // The start's failure says more than what ending it may bring up.
+            let _outcome = running.join();
+            return Err(error);
+        }
         let cluster = ClusterView {
             id: ClusterId(1),
             name: "default".to_string(),
@@ -236,6 +241,7 @@ impl Running {
         let (event_sender, events) = update::events();
         let buffers = arena_buffers(self.session_limit.max());
         let mut links = Vec::new();
+        let mut starts = Vec::new();
         let (ready_sender, ready) = crossbeam_channel::bounded::<io::Result<()>>(cpus.len());
         for ((index, &cpu), sockets) in (0u16..).zip(cpus).zip(sockets) {
             let (waker, wake) = Waker::new().map_err(system("an eventfd"))?;
@@ -243,7 +249,7 @@ impl Running {
             links.push((post, waker));
             let counters = Arc::new(WorkerCounters::default());
             self.counters.push(Arc::clone(&counters));
-            let start = Start {
+            starts.push(Start {
                 cpu,
                 workers: cpus.len(),
                 features: *features,
@@ -255,20 +261,31 @@ impl Running {
                 session_limit: Arc::clone(&self.session_limit),
                 ready: ready_sender.clone(),
                 events: event_sender.clone(),
-            };
-            let thread = std::thread::Builder::new()
-                .name(format!("worker {index}"))
-                .spawn(move || start.run())
-                .map_err(system("a thread"))?;
-            self.threads.push(thread);
+            });
+        }
+        self.control = Control::new(links, events);
+        for start in starts {
+            let worker = start.inbox.worker();
+            let spawned = std::thread::Builder::new()
+                .name(format!("worker {}", worker.0))
+                .spawn(move || start.run());
+            match spawned {
+                Ok(thread) => self.threads.push(thread),
+                Err(source) => {
+                    let failure = Some(Errno::from_io(&source));
+                    self.control
+                        .handle_event(Event::Stopped { worker, failure });
+                }
+            }
         }
         drop(ready_sender);
-        self.control = Control::new(links, events);
-        for outcome in ready {
-            if let Err(source) = outcome {
-                self.stop();
-                return Err(system("a worker's ring")(source));
-            }
+        if self.threads.len() < cpus.len() {
+            let source = io::Error::from(io::ErrorKind::WouldBlock);
+            return Err(system("a thread for each worker")(source));
+        }
+        let failure = ready.into_iter().find_map(Result::err);
+        if let Some(source) = failure {
+            return Err(Unavailable::of(Errno::from_io(&source)).into());
         }
         Ok(())
     }

@@ -23,7 +23,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::BufRingEntry;
 
-use crate::bounds::{BUFFER_BYTES, POSTED_BUFFERS_MIN, RESERVE_PART, SHARE_PART, WINDOW_BYTES};
+use crate::bounds::{
+    BUFFER_BYTES, POSTED_BUFFERS_MAX, POSTED_BUFFERS_MIN, RESERVE_PART, SHARE_PART, WINDOW_BYTES,
+};
 use crate::buffers::{BufferId, Buffers, Chunk};
 
 /// The buffers of one worker.
@@ -53,7 +55,7 @@ impl Arena {
     /// Errors: ENOMEM.
     pub fn new(count: usize) -> io::Result<Self> {
         let memory = Mapping::new(count * BUFFER_BYTES)?;
-        let posted = PostedRing::new(count)?;
+        let posted = PostedRing::new(count.min(POSTED_BUFFERS_MAX))?;
         let reserve = count / RESERVE_PART;
         Ok(Self {
             memory,
@@ -115,7 +117,7 @@ impl Arena {
 
     /// A receive found no buffer: post more from now on, as far as there are.
     pub(super) fn note_shortage(&mut self) {
-        let most = self.states.len() - self.reserve;
+        let most = (self.states.len() - self.reserve).min(usize::from(self.posted.entries));
         self.posted_target = (self.posted_target * 2).min(most);
     }
 
@@ -240,8 +242,8 @@ impl PostedRing {
         })
     }
 
-    /// Adds a buffer, not yet visible to the kernel. The ring has an entry for every buffer, so it
-    /// cannot be full.
+    /// Adds a buffer, not yet visible to the kernel. The target is never above the ring's entries,
+    /// so it cannot be full.
     fn push(&mut self, address: u64, id: u16) {
         let place = usize::from(self.tail & (self.entries - 1));
         let start = self.memory.start.cast::<BufRingEntry>();

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use io_uring::{Probe, opcode};
 
-use crate::bounds::ARENA_BUFFERS_MIN;
+use crate::bounds::{
+    ARENA_BUFFERS_MIN, CQ_ENTRIES, POSTED_BUFFERS_MAX, QUEUE_HALVINGS_MAX, SQ_ENTRIES,
+};
 use crate::error::Errno;
 use crate::ring::arena::Arena;
 use crate::ring::queue::{self, Queue};
 use crate::ring::uring::receive_entry;
+use crate::sys;
 
 /// When the kernel runs the work that completions need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +44,13 @@ pub struct Features {
 }
 
 impl Features {
-    /// Finds out by trying, on a ring of its own that is gone afterwards.
+    /// Finds out by trying, on a ring of its own that is gone afterwards. Raises this process's
+    /// limit of locked memory first, as far as it may.
     ///
     /// Errors: [`Unavailable`], with what to do about it.
     pub fn probe() -> Result<Self, Unavailable> {
+        // Rings count against it. If it cannot be raised, what there is may still do.
+        let _as_it_is = sys::descriptors::raise_locked_memory();
         let steps = [
             TaskRun::Deferred,
             TaskRun::Cooperative,
@@ -52,7 +58,7 @@ impl Features {
         ];
         let mut refusal = None;
         for task_run in steps {
-            match queue::build(task_run) {
+            match queue::build(task_run, QUEUE_HALVINGS_MAX) {
                 Ok(ring) => return Self::of(&ring, task_run),
                 Err(error) => refusal = Some(error),
             }
@@ -168,13 +174,17 @@ pub enum Unavailable {
     Seccomp,
     /// The kernel has no io_uring, or one that is older than Linux 6.1.
     TooOld,
-    /// Something else is missing: memory, descriptors.
+    /// The limit of locked memory leaves no room for a ring.
+    LockedMemory,
+    /// Something else is missing.
     Other(Errno),
 }
 
 impl Unavailable {
-    fn of(errno: Errno) -> Self {
+    /// The cause behind an error of making a ring.
+    pub fn of(errno: Errno) -> Self {
         match errno.0 {
+            libc::ENOMEM => Self::LockedMemory,
             libc::EPERM | libc::ENOSYS | libc::EACCES => {
                 let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
                 match disabled.as_deref().map(str::trim) {
@@ -190,6 +200,11 @@ impl Unavailable {
         }
     }
 }
+
+/// What a worker's ring locks: entries of both queues and of the ring of buffers, rounded up.
+const RING_KIB: usize =
+    (SQ_ENTRIES as usize * (64 + 4) + CQ_ENTRIES as usize * 16 + POSTED_BUFFERS_MAX * 16) / 1024
+        + 32;
 
 /// Whether this process runs under a seccomp filter.
 fn is_filtered() -> bool {
@@ -215,6 +230,12 @@ impl fmt::Display for Unavailable {
             ),
             Self::TooOld => formatter
                 .write_str("this kernel's io_uring is missing or too old: Linux 6.1 or later is needed."),
+            Self::LockedMemory => write!(
+                formatter,
+                "the limit of locked memory (RLIMIT_MEMLOCK) leaves no room for a ring: allow the \
+                 user {RING_KIB} KiB for each worker (ulimit -l, or LimitMEMLOCK= of the service), \
+                 or run fewer workers",
+            ),
             Self::Other(errno) => write!(formatter, "io_uring cannot be used: {errno}"),
         }
     }

@@ -12,7 +12,7 @@ use io_uring::squeue::Entry;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter};
 
-use crate::bounds::{CQ_ENTRIES, SQ_ENTRIES};
+use crate::bounds::{CQ_ENTRIES, QUEUE_HALVINGS_MAX, SQ_ENTRIES};
 use crate::error::Errno;
 use crate::ring::features::{Features, TaskRun};
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Queue {
     ///
     /// Errors: ENOMEM, EMFILE; EPERM and ENOSYS where io_uring is forbidden.
     pub(super) fn new(features: &Features) -> io::Result<Self> {
-        let ring = build(features.task_run)?;
+        let ring = build_affordable(features.task_run)?;
         let ring = NonNull::from(Box::leak(Box::new(ring)));
         // SAFETY: the box was leaked just now, nobody else refers to it, and `RingMemory` keeps it
         // alive for as long as the borrows.
@@ -177,19 +177,34 @@ impl Queue {
 /// The group that all buffers are in.
 pub(super) const BUFFER_GROUP: u16 = 0;
 
-/// Makes a ring in the given manner.
+/// Makes a ring with queues as large as the user's limit of locked memory allows.
 ///
-/// Errors: EINVAL where the kernel does not know it.
-pub(super) fn build(task_run: TaskRun) -> io::Result<IoUring> {
+/// Errors: ENOMEM if it does not even allow small ones; those of [`build`].
+fn build_affordable(task_run: TaskRun) -> io::Result<IoUring> {
+    for halvings in 0..QUEUE_HALVINGS_MAX {
+        match build(task_run, halvings) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                tracing::warn!("locked memory is short (RLIMIT_MEMLOCK): trying shorter queues");
+            }
+            outcome => return outcome,
+        }
+    }
+    build(task_run, QUEUE_HALVINGS_MAX)
+}
+
+/// Makes a ring in the given manner, with queues halved so many times.
+///
+/// Errors: EINVAL where the kernel does not know it, ENOMEM, EPERM, ENOSYS.
+pub(super) fn build(task_run: TaskRun, halvings: u32) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder
         .setup_clamp()
         .setup_submit_all()
-        .setup_cqsize(CQ_ENTRIES);
+        .setup_cqsize(CQ_ENTRIES >> halvings);
     match task_run {
         TaskRun::Deferred => builder.setup_single_issuer().setup_defer_taskrun(),
         TaskRun::Cooperative => builder.setup_coop_taskrun(),
         TaskRun::Interrupting => &mut builder,
     };
-    builder.build(SQ_ENTRIES)
+    builder.build(SQ_ENTRIES >> halvings)
 }

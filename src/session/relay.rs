@@ -516,3 +516,6 @@ impl Direction {
         !self.receiving && self.source != Source::Gone && self.watch == Watch::Off
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Descriptors: how many there may be, and making an eventfd.
+//! Descriptors: how many there may be, and making an eventfd; and how much memory may be locked.
 #![expect(unsafe_code, reason = "getrlimit(2), setrlimit(2), eventfd(2)")]
 
 use std::io;
@@ -11,17 +11,29 @@ use std::os::fd::{FromRawFd, OwnedFd};
 /// Errors: the kernel's; the limit then is as it was.
 /// Source: setrlimit(2), RLIMIT_NOFILE.
 pub fn raise_limit() -> io::Result<u64> {
+    raise(libc::RLIMIT_NOFILE)
+}
+
+/// Raises the limit of locked memory, in bytes, likewise: rings count against it.
+///
+/// Errors: the kernel's; the limit then is as it was.
+/// Source: setrlimit(2), RLIMIT_MEMLOCK.
+pub fn raise_locked_memory() -> io::Result<u64> {
+    raise(libc::RLIMIT_MEMLOCK)
+}
+
+fn raise(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: the kernel writes one rlimit to a place that is one.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+    if unsafe { libc::getrlimit(resource, &mut limit) } != 0 {
         return Err(io::Error::last_os_error());
     }
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: the kernel reads one rlimit.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } != 0 {
+    if unsafe { libc::setrlimit(resource, &limit) } != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(limit.rlim_cur)

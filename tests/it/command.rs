@@ -193,3 +193,20 @@ fn sample_endpoints_answer_with_their_port() {
     child.kill().expect("a child");
     child.wait().expect("a child");
 }
+
+#[test]
+fn too_little_locked_memory_is_named() {
+    let mut command = std::process::Command::new("prlimit");
+    command.args(["--memlock=65536:65536", env!("CARGO_BIN_EXE_ringlane")]);
+    command.args(["demo", "--listen", "127.0.0.1:0", "--for", "1s"]);
+    let (code, text) = output(command);
+    // Root may lock what it likes.
+    if std::fs::metadata("/proc/self")
+        .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+    {
+        assert_eq!(code, Some(0), "{text}");
+    } else {
+        assert_eq!(code, Some(78), "{text}");
+        assert!(text.contains("RLIMIT_MEMLOCK"), "{text}");
+    }
+}
