@@ -41,6 +41,9 @@ pub struct Relay {
     started: Instant,
     /// The last time at which a byte came or went.
     last_activity: Instant,
+    look: Look,
+    /// What the last such look found.
+    unsent_bytes: u32,
     /// When to look for sides on which nothing is received, [`Instant::NEVER`] if there is none.
     watch_at: Instant,
     tries: u8,
@@ -71,6 +74,16 @@ struct Flush {
     to: Side,
     deadline: Instant,
     measure_at: Instant,
+}
+
+/// Before a session is ended for its silence: a look at what the kernel has not yet brought to
+/// the sides, one after the other, with the bytes that were found so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Look {
+    #[default]
+    None,
+    Wanted(Side, u32),
+    Asked(Side, u32),
 }
 
 /// The bytes that one side sends to the other.
@@ -123,6 +136,8 @@ impl Relay {
             tries_max: settings.tries,
             started: now,
             last_activity: now,
+            look: Look::None,
+            unsent_bytes: 0,
             watch_at: now + WATCH_DELAY,
             tries: 0,
             failure: CloseReason::NoEndpoint,
@@ -264,13 +279,19 @@ impl Relay {
 
     /// The answer to [`Action::MeasureUnsent`].
     pub fn handle_unsent(&mut self, now: Instant, bytes: u32) {
-        if let Phase::Flushing(flush) = &mut self.phase {
-            if bytes > 0 {
-                flush.measure_at = now + TICK;
-            } else {
+        match (&mut self.phase, std::mem::take(&mut self.look)) {
+            (Phase::Flushing(flush), _) if bytes > 0 => flush.measure_at = now + TICK,
+            (Phase::Flushing(flush), _) => {
                 let reason = flush.reason;
                 self.abort(reason);
             }
+            (Phase::Relaying, Look::Asked(Side::Client, _)) => {
+                self.look = Look::Wanted(Side::Endpoint, bytes);
+            }
+            (Phase::Relaying, Look::Asked(Side::Endpoint, before)) => {
+                self.end_silence(now, before.saturating_add(bytes));
+            }
+            _ => {}
         }
     }
 
@@ -286,11 +307,7 @@ impl Relay {
                 self.handle_connect_failed(now, CloseReason::ConnectTimeout);
             }
             Phase::Relaying if now >= self.inactivity_deadline() => {
-                self.abort(if self.is_half_closed() {
-                    CloseReason::HalfCloseTimeout
-                } else {
-                    CloseReason::IdleTimeout
-                });
+                self.look = Look::Wanted(Side::Client, 0);
             }
             Phase::Flushing(flush) if now >= flush.deadline => self.abort(flush.reason),
             _ => {}
@@ -374,6 +391,10 @@ impl Relay {
             self.phase = Phase::Over;
             return Some(Action::Close(CloseReason::Finished));
         }
+        if let Look::Wanted(side, bytes) = self.look {
+            self.look = Look::Asked(side, bytes);
+            return Some(Action::MeasureUnsent(side));
+        }
         for side in Side::BOTH {
             let direction = &mut self.directions[side.index()];
             if let Some(action) = direction.poll_sink(side.other()) {
@@ -419,6 +440,20 @@ impl Relay {
             if connecting {
                 break;
             }
+        }
+    }
+
+    /// Nothing came or went for the timeout. Bytes that the kernel holds for a slow reader still
+    /// go, though, without our being told: as long as they get fewer, the session is not silent.
+    fn end_silence(&mut self, now: Instant, unsent_bytes: u32) {
+        let goes_on = unsent_bytes > 0 && unsent_bytes != self.unsent_bytes;
+        self.unsent_bytes = unsent_bytes;
+        if goes_on {
+            self.last_activity = now;
+        } else if self.is_half_closed() {
+            self.abort(CloseReason::HalfCloseTimeout);
+        } else {
+            self.abort(CloseReason::IdleTimeout);
         }
     }
 
