@@ -54,6 +54,9 @@ enum Stream {
 /// How long a wait rests before it looks again.
 const STEP: Duration = Duration::from_micros(100);
 
+/// The parties' receive buffers: small, so that what is not read stays on the worker's side.
+const RECEIVE_BUFFER: usize = 64 * 1024;
+
 impl Kernel {
     /// Starts a worker.
     ///
@@ -138,9 +141,13 @@ impl Kernel {
 
 impl World for Kernel {
     fn connect(&mut self, listener: usize) -> Option<Party> {
-        let stream = TcpStream::connect(self.listeners[listener]).ok()?;
-        stream.set_nodelay(true).ok()?;
-        self.add(Stream::Tcp(stream))
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER).ok()?;
+        socket.set_tcp_nodelay(true).ok()?;
+        socket
+            .connect(&SockAddr::from(self.listeners[listener]))
+            .ok()?;
+        self.add(Stream::Tcp(socket.into()))
     }
 
     fn meet(&mut self, endpoint: usize) -> Option<Party> {
@@ -282,6 +289,7 @@ fn endpoint(kind: Kind) -> io::Result<(Listening, Address)> {
     match kind {
         Kind::Tcp => {
             let listener = TcpListener::bind(loopback())?;
+            SockRef::from(&listener).set_recv_buffer_size(RECEIVE_BUFFER)?;
             listener.set_nonblocking(true)?;
             let address = Address::Tcp(listener.local_addr()?);
             Ok((Listening::Tcp(listener), address))

@@ -81,6 +81,8 @@ pub(crate) enum Step {
     Stuck(Who),
     /// Waits for so many further bytes, and reads them.
     Get(Who, u64),
+    /// Reads so many bytes at a time, so many times, and rests in between.
+    Dawdle(Who, u64, u32),
     /// Waits until so many bytes can be read, and leaves them.
     Pending(Who, usize),
     /// There is nothing to read at this moment.
@@ -133,6 +135,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A flow that has stood still for so long has come to rest.
 const REST: Duration = Duration::from_millis(60);
+
+/// How long a slow reader rests between two reads.
+const DAWDLE: Duration = Duration::from_millis(100);
 
 /// Plays a row; returns what was seen.
 ///
@@ -233,6 +238,15 @@ impl<W: World> Play<'_, W> {
             Step::Get(who, bytes) => {
                 let until = self.person(who).received + bytes;
                 self.read_until(who, Some(until), None)
+            }
+            Step::Dawdle(who, bytes, times) => {
+                for _ in 0..times {
+                    let until = self.person(who).received + bytes;
+                    self.read_until(who, Some(until), None)?;
+                    let rested = self.world.time() + DAWDLE;
+                    self.wait(|world, _| world.time() >= rested)?;
+                }
+                Ok(())
             }
             Step::Pending(who, bytes) => {
                 let party = self.person(who).party;

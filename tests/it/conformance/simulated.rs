@@ -36,6 +36,7 @@ impl Simulated {
     /// random by `seed`.
     pub(crate) fn new(setup: Setup, byte_budget: bool, seed: u64) -> Self {
         let mut network = Network::new(fastrand::Rng::with_seed(seed), Duration::from_micros(100));
+        network.near_room = 4 * 1024 * 1024;
         let mut addresses = Vec::new();
         for (place, kind) in (0u16..).zip(setup.endpoints) {
             let address = match kind {
