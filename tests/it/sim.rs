@@ -111,4 +111,7 @@ fn replay() {
         "seed {seed}: {} sessions, {} turns",
         outcome.sessions, outcome.turns
     );
+    for (situation, count) in outcome.coverage.rows().filter(|(_, count)| *count > 0) {
+        println!("{count:>9}  {situation:?}");
+    }
 }

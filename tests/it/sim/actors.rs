@@ -16,7 +16,7 @@ use super::control::{Control, Deed};
 use super::coverage::Situation;
 use super::kernel::SimDriver;
 use super::network::{At, Event, Network};
-use super::party::{Habits, Party, Seen};
+use super::party::{Ending, Habits, Party, Seen};
 use super::pattern;
 
 /// Parties act at random, control at its times; in a script nobody does.
@@ -41,7 +41,7 @@ impl Actors {
     pub(crate) fn add_client(&mut self, network: &mut Network, listener: usize) {
         let room = network
             .rng
-            .choice([4_000, 30_000, 200_000])
+            .choice([4_000, 12_000, 200_000])
             .unwrap_or(4_000);
         let link = network.connect(listener, room);
         self.add_party(network, Side::Client, link);
@@ -68,6 +68,10 @@ impl Actors {
         let mut party = Party::new(role, link, stream, habits, network.now);
         if habits.pauses && network.rng.bool() {
             party.reads_from = network.now + Duration::from_millis(network.rng.u64(..2_500));
+        }
+        if matches!(habits.ending, Ending::ResetAt(_)) && network.rng.u8(..4) > 0 {
+            // It resets without having read: what is on its way to it is stuck by then.
+            party.reads_from = network.now + PATIENCE;
         }
         self.parties.push(party);
         let pace = habits.pace(&mut network.rng);

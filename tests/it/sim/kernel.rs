@@ -243,7 +243,7 @@ impl SimDriver {
         }
         let slot = pending.slot;
         let late = if self.network.rng.u32(..self.kernel.lateness) == 0 {
-            self.network.rng.u64(1..=12)
+            self.network.rng.u64(1..=40)
         } else {
             0
         };

@@ -80,8 +80,8 @@ impl Habits {
             0..2 => 0,
             2..4 => 1,
             4..8 => rng.u64(2..200),
-            8..14 => rng.u64(200..20_000),
-            14..19 => rng.u64(20_000..150_000),
+            8..11 => rng.u64(200..20_000),
+            11..18 => rng.u64(20_000..150_000),
             _ => rng.u64(150_000..500_000),
         };
         let pieces: &[usize] = if total > 20_000 {
@@ -97,10 +97,10 @@ impl Habits {
         };
         let ending = match rng.u32(..40) {
             0..16 => Ending::Finish,
-            16..28 => Ending::FinishAfterOther,
-            28..31 => Ending::Close,
-            31..35 => Ending::ResetAfter(rng.u64(..=total)),
-            35..38 => Ending::ResetAt(now + Duration::from_micros(rng.u64(..300_000))),
+            16..25 => Ending::FinishAfterOther,
+            25..28 => Ending::Close,
+            28..31 => Ending::ResetAfter(rng.u64(..=total)),
+            31..38 => Ending::ResetAt(now + Duration::from_micros(rng.u64(..300_000))),
             _ => Ending::SulkAfter(rng.u64(..=total)),
         };
         Self {

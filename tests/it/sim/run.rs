@@ -57,7 +57,7 @@ impl Run {
         let settings = random_settings(&mut rng);
         let latency = Duration::from_micros(rng.choice([40, 400, 5_000]).unwrap_or(400));
         let mut network = Network::new(rng.fork(), latency);
-        network.near_room = rng.choice([3_000, 40_000, 300_000]).unwrap_or(40_000);
+        network.near_room = rng.choice([3_000, 15_000, 300_000]).unwrap_or(15_000);
         network.late_after = settings.connect_timeout;
         let listeners = rng.usize(1..=2);
         network.remotes = random_remotes(&mut rng);
@@ -262,7 +262,7 @@ fn random_remotes(rng: &mut fastrand::Rng) -> Vec<Remote> {
             14 => Answer::Silence,
             _ => Answer::Late,
         };
-        let room = rng.choice([4_000, 30_000, 200_000]).unwrap_or(4_000);
+        let room = rng.choice([4_000, 12_000, 200_000]).unwrap_or(4_000);
         remotes.push(Remote {
             address,
             answer,
@@ -276,7 +276,7 @@ fn random_remotes(rng: &mut fastrand::Rng) -> Vec<Remote> {
 /// When clients come, views change, and how it ends.
 fn random_deeds(rng: &mut fastrand::Rng, now: Instant, listeners: usize) -> Vec<(Instant, Deed)> {
     let mut deeds = vec![(now, Deed::Publish)];
-    let clients = rng.u32(4..=18);
+    let clients = rng.u32(6..=20);
     let spread = rng.choice([1_000, 300_000, 4_000_000]).unwrap_or(1_000);
     for _ in 0..clients {
         let at = now + Duration::from_micros(rng.u64(..spread));
@@ -288,9 +288,9 @@ fn random_deeds(rng: &mut fastrand::Rng, now: Instant, listeners: usize) -> Vec<
             Deed::Publish,
         ));
     }
-    let middle = spread / 2 + rng.u64(..100_000);
+    let middle = spread / 2 + rng.u64(..30_000);
     let end = rng
-        .choice([spread / 2, middle, spread + 2_000_000, 60_000_000])
+        .choice([spread / 2, middle, middle, spread + 2_000_000, 60_000_000])
         .unwrap_or(spread);
     let end = now + Duration::from_micros(end);
     let deed = match rng.u8(..6) {
