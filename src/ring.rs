@@ -1,12 +1,13 @@
 //! The first fence around unsafe code: the kernel's io_uring, behind the safe [`driver::Driver`].
 //!
 //! [`driver`] is the seam, [`uring`] the kernel's side of it, [`arena`] the buffers that the kernel
-//! receives into, [`token`] how a completion finds its way home, [`features`] what this kernel can
-//! do and what is made of it.
+//! receives into, [`token`] how a completion finds its way home, [`features`] what is used of
+//! this kernel.
 
 pub mod arena;
 pub mod driver;
 pub mod features;
+mod probe;
 mod queue;
 mod record;
 pub mod token;
