@@ -56,7 +56,10 @@ impl Features {
         if probed.is_err() || !needed.iter().all(|code| probe.is_supported(*code)) {
             return Err(Unavailable::TooOld);
         }
-        let registered_ring = ring.submitter().register_ring_fd().is_ok();
+        let mut submitter = ring.submitter();
+        let registered_ring = submitter.register_ring_fd().is_ok();
+        // Registered, it would live as long as this thread.
+        let _not_registered = submitter.unregister_ring_fd();
         let mut features = Self {
             task_run,
             byte_budget: false,

@@ -43,9 +43,17 @@ struct RingMemory(NonNull<IoUring>);
 
 impl Drop for RingMemory {
     fn drop(&mut self) {
-        // SAFETY: the pointer came from `Box::into_raw` in `Queue::new`, and the borrows from it
+        // SAFETY: the pointer came from `Box::leak` in `Queue::new`, and the borrows from it
         // are fields of `Queue` that are dropped before this one.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // A registered descriptor would keep the ring and its locked memory until the thread ends.
+        // Without one this is refused, and nothing is to be done.
+        let _not_registered = self.submitter.unregister_ring_fd();
     }
 }
 

@@ -1,16 +1,16 @@
-//! What one operation in flight points to, and how a send goes on when the kernel ends it early.
+//! What one operation in flight points to, and how a send goes on when there is no room for all.
 //!
 //! ```text
-//!              ended early              room, or EAGAIN again
-//!   Started ----------------> Waiting <----------------------> Started (without waiting)
+//!              cut short                room, or EAGAIN again
+//!   Started ----------------> Waiting <----------------------> Started
 //!      |                                                          |
 //!      +---- all sent, broken or cancelled ----> Over <-----------+
 //! ```
-//! In spite of MSG_WAITALL a send can end early on a connection that is well. Once a FIN has come,
-//! that alone makes every one-shot poll report the socket as ready (POLLRDHUP is always asked for),
-//! so a send without room is tried in vain until the kernel gives up on it, and ends with what has
-//! gone or with EAGAIN (seen on 6.18). The rest is sent without waiting then, whenever a multishot
-//! poll, which reports changes only, says that there is room.
+//! No send waits inside the kernel. There it would wait by a one-shot poll, which a FIN from the
+//! other side makes report the socket as ready for ever (POLLRDHUP is always asked for): the send is
+//! tried 128 times in vain, handed to an `iou-wrk` thread and ends there with what has gone, or
+//! holds the thread, in spite of MSG_WAITALL (seen on 6.18). So what does not go at once is sent
+//! when a multishot poll, which reports changes only, says that there is room.
 //!
 //! Memory: about 400 bytes, reused.
 #![expect(unsafe_code, reason = "a msghdr")]
@@ -69,7 +69,7 @@ pub(super) enum Next {
     Nothing,
     /// Start the poll for room.
     WatchRoom,
-    /// Send what is left, without waiting.
+    /// Send what is left.
     SendRest,
     /// Tell the poll for room to end.
     CancelRoom,
@@ -179,8 +179,8 @@ impl Record {
     }
 
     /// Describes what is left of the record's batch to the kernel: one chunk as it is, several
-    /// gathered. With MSG_WAITALL the kernel goes on until all is sent.
-    pub(super) fn send_entry(&mut self, arena: &Arena, flags: libc::c_int) -> Entry {
+    /// gathered.
+    pub(super) fn send_entry(&mut self, arena: &Arena) -> Entry {
         let socket = Fd(self.socket);
         let (mut skip, mut count) = (self.sent, 0);
         for chunk in self.batch.iter() {
@@ -196,7 +196,7 @@ impl Record {
             };
             count += 1;
         }
-        let flags = flags | libc::MSG_NOSIGNAL;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         if count == 1 {
             let [only, ..] = &self.iovecs;
             return opcode::Send::new(socket, only.iov_base.cast(), only.iov_len as u32)
@@ -233,7 +233,7 @@ impl Default for Record {
 }
 
 /// An address that nothing can connect to.
-pub(super) fn unspecified() -> SockAddr {
+fn unspecified() -> SockAddr {
     SockAddr::from(std::net::SocketAddr::from(([0, 0, 0, 0], 0)))
 }
 

@@ -8,6 +8,7 @@
 //! Memory: 12 bytes per slot, 400 bytes per connect or send in flight, the arena, the queues.
 #![expect(unsafe_code, reason = "operations point to memory")]
 
+use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroU16;
@@ -27,7 +28,7 @@ use crate::ring::arena::Arena;
 use crate::ring::driver::{Completion, Driver, Event, Operation, Wait};
 use crate::ring::features::Features;
 use crate::ring::queue::{BUFFER_GROUP, Queue, Raw};
-use crate::ring::record::{Next, Record, unspecified};
+use crate::ring::record::{Next, Record};
 use crate::ring::token;
 use crate::session::Transport;
 use crate::sys;
@@ -60,8 +61,8 @@ pub struct Uring {
     arena: ManuallyDrop<Arena>,
     /// By slot: what the connect or the send in flight points to.
     records: ManuallyDrop<Vec<Option<Box<Record>>>>,
-    /// By slot's place: the generation, plus 1, of the last slot on whose socket a FIN has come.
-    finished: Vec<u32>,
+    /// Connects that were over as soon as they were begun.
+    connected: VecDeque<(Slot, Result<(), Errno>)>,
     #[expect(
         clippy::vec_box,
         reason = "a record does not move while the kernel refers to it"
@@ -94,7 +95,7 @@ impl Uring {
             queue: ManuallyDrop::new(queue),
             arena: ManuallyDrop::new(arena),
             records: ManuallyDrop::new(Vec::new()),
-            finished: Vec::new(),
+            connected: VecDeque::new(),
             spare: Vec::new(),
             record_count: 0,
             batch: Vec::with_capacity(CQ_ENTRIES as usize),
@@ -173,18 +174,6 @@ impl Uring {
         }
     }
 
-    fn note_finished(&mut self, slot: Slot) {
-        let place = slot.index as usize;
-        if place >= self.finished.len() {
-            self.finished.resize(place + 1, 0);
-        }
-        self.finished[place] = slot.generation.bits() + 1;
-    }
-
-    fn has_finished(&self, slot: Slot) -> bool {
-        self.finished.get(slot.index as usize) == Some(&(slot.generation.bits() + 1))
-    }
-
     fn record(&mut self, slot: Slot) -> Option<&mut Record> {
         self.records.get_mut(slot.index as usize)?.as_deref_mut()
     }
@@ -201,7 +190,7 @@ impl Uring {
                 self.push(entry);
             }
             Next::SendRest => {
-                let entry = record.send_entry(&self.arena, libc::MSG_DONTWAIT);
+                let entry = record.send_entry(&self.arena);
                 self.start(entry, Operation::Send, slot);
             }
             Next::CancelRoom => self.cancel_token(token::pack_room(slot)),
@@ -243,12 +232,7 @@ impl Uring {
                 self.return_record(slot);
                 Event::Connected(result.map(drop))
             }
-            Operation::Receive => {
-                if result == Ok(0) {
-                    self.note_finished(slot);
-                }
-                self.decode_receive(result, raw.flags, more)
-            }
+            Operation::Receive => self.decode_receive(result, raw.flags, more),
             Operation::Send => {
                 let joining = self.joining;
                 let record = self.record(slot)?;
@@ -355,12 +339,17 @@ impl Driver for Uring {
     }
 
     fn connect(&mut self, socket: &Socket, slot: Slot, address: &Address) {
-        let mut record = self.take_record();
-        // A path that is too long for a socket was refused with the configuration.
-        record.address = match address {
-            Address::Tcp(addr) => SockAddr::from(*addr),
-            Address::Unix(path) => SockAddr::unix(path).unwrap_or_else(|_| unspecified()),
+        let addr = match address {
+            Address::Tcp(addr) => addr,
+            // It never waits, so the ring could only hand a full backlog to a thread.
+            Address::Unix(path) => {
+                let result = sys::socket::connect_unix(socket.fd.as_fd(), path);
+                let result = result.map_err(|error| Errno::from_io(&error));
+                return self.connected.push_back((slot, result));
+            }
         };
+        let mut record = self.take_record();
+        record.address = SockAddr::from(*addr);
         let entry = opcode::Connect::new(
             socket.raw(),
             record.address.as_ptr().cast(),
@@ -383,12 +372,7 @@ impl Driver for Uring {
     fn send(&mut self, socket: &Socket, slot: Slot, batch: Batch) {
         let mut record = self.take_record();
         record.begin_send(socket.fd.as_raw_fd(), batch);
-        // Waiting for room by the kernel's own poll is in vain after a FIN (see `record`).
-        let flags = match self.has_finished(slot) {
-            true => libc::MSG_DONTWAIT,
-            false => libc::MSG_WAITALL,
-        };
-        let entry = record.send_entry(&self.arena, flags);
+        let entry = record.send_entry(&self.arena);
         self.keep_record(slot, record);
         self.start(entry, Operation::Send, slot);
     }
@@ -444,6 +428,7 @@ impl Driver for Uring {
     fn turn(&mut self, wait: Wait) -> Result<(), Errno> {
         self.arena.post();
         let wait = match wait {
+            _ if !self.connected.is_empty() => Some(std::time::Duration::ZERO),
             Wait::No => Some(std::time::Duration::ZERO),
             Wait::Until(deadline) => Some(deadline.saturating_since(self.now)),
             Wait::Forever => None,
@@ -458,6 +443,10 @@ impl Driver for Uring {
     }
 
     fn poll_completion(&mut self) -> Option<Completion<Socket>> {
+        if let Some((slot, result)) = self.connected.pop_front() {
+            let event = Event::Connected(result);
+            return Some(Completion { slot, event });
+        }
         while let Some(raw) = self.batch.get(self.next).copied() {
             self.next += 1;
             if let Some(completion) = self.decode(raw) {

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
@@ -67,6 +68,14 @@ pub fn open(address: &Address) -> io::Result<OwnedFd> {
         Address::Unix(_) => Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?,
     };
     Ok(socket.into())
+}
+
+/// Connects a Unix socket, which is over at once.
+///
+/// Errors: ECONNREFUSED, ENOENT, EACCES; EAGAIN if the other side's backlog is full; ENAMETOOLONG.
+/// Source: unix(7).
+pub fn connect_unix(socket: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    SockRef::from(&socket).connect(&SockAddr::unix(path)?)
 }
 
 /// Accepts a connection that already waits.

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringlane::balance::endpoint::Address;
-use ringlane::bounds::{ARENA_BUFFERS_MIN, BACKLOG};
+use ringlane::bounds::{ARENA_BUFFERS_MIN, BACKLOG_MAX};
 use ringlane::id::WorkerIndex;
 use ringlane::ring::features::Features;
 use ringlane::ring::uring::{Socket, Uring};
@@ -65,7 +65,7 @@ impl Kernel {
         let mut listeners = Vec::new();
         let mut sockets = Vec::new();
         for _ in 0..setup.listeners {
-            let socket = sys::socket::listen(loopback(), BACKLOG)?;
+            let socket = sys::socket::listen(loopback(), BACKLOG_MAX)?;
             listeners.push(sys::socket::local_addr(socket.as_fd())?);
             sockets.push(socket);
         }
