@@ -104,7 +104,9 @@ close_reasons! {
     ConnectUnreachable = "connect_unreachable", Endpoint, true;
     /// Connecting failed in a way that has no reason of its own.
     ConnectFailed = "connect_failed", Endpoint, true;
-    /// This host ran out of descriptors, memory or local ports for the endpoint's connection.
+    /// This host has no local port left for connecting to the endpoint; another one may have.
+    NoLocalPort = "no_local_port", Ringlane, true;
+    /// This host ran out of descriptors or memory for the endpoint's connection.
     LocalShortage = "local_shortage", Ringlane, false;
     /// No byte went either way for the idle timeout.
     IdleTimeout = "idle_timeout", Ringlane, false;
@@ -128,7 +130,7 @@ impl CloseReason {
             libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN => {
                 Self::ConnectUnreachable
             }
-            libc::EADDRNOTAVAIL => Self::LocalShortage,
+            libc::EADDRNOTAVAIL => Self::NoLocalPort,
             _ if errno.is_shortage() => Self::LocalShortage,
             _ => Self::ConnectFailed,
         }
@@ -155,11 +157,9 @@ mod tests {
     #[test]
     fn only_failures_to_connect_are_retryable() {
         for reason in CloseReason::ALL {
-            assert_eq!(
-                reason.is_retryable(),
-                reason.word().starts_with("connect_"),
-                "{reason}"
-            );
+            let is_of_connect =
+                reason.word().starts_with("connect_") || *reason == CloseReason::NoLocalPort;
+            assert_eq!(reason.is_retryable(), is_of_connect, "{reason}");
         }
     }
 
@@ -170,7 +170,7 @@ mod tests {
         check(libc::ENOENT, CloseReason::ConnectRefused);
         check(libc::ETIMEDOUT, CloseReason::ConnectTimeout);
         check(libc::EHOSTUNREACH, CloseReason::ConnectUnreachable);
-        check(libc::EADDRNOTAVAIL, CloseReason::LocalShortage);
+        check(libc::EADDRNOTAVAIL, CloseReason::NoLocalPort);
         check(libc::EMFILE, CloseReason::LocalShortage);
         check(libc::EACCES, CloseReason::ConnectFailed);
     }

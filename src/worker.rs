@@ -247,15 +247,16 @@ impl<D: Driver> Worker<D> {
                 }
             }
             Event::Watched { reset, more } => {
-                if let Some((key, side)) = self.owner(slot, Operation::Watch, more)
-                    && reset
-                {
-                    let session = &mut self.sessions[key as usize];
-                    session
-                        .relay
-                        .handle_reset(self.now, side, self.driver.buffers());
-                    self.touch(key);
+                let Some((key, side)) = self.owner(slot, Operation::Watch, more) else {
+                    return;
+                };
+                let relay = &mut self.sessions[key as usize].relay;
+                if reset {
+                    relay.handle_reset(self.now, side, self.driver.buffers());
+                } else if !more {
+                    relay.handle_watch_end(side);
                 }
+                self.touch(key);
             }
             Event::Woken { .. } => {}
         }

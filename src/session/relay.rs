@@ -73,8 +73,12 @@ struct Flush {
     reason: CloseReason,
     to: Side,
     deadline: Instant,
+    /// When to look whether the last bytes have reached that side: [`AT_ONCE`] once all have been
+    /// handed to the kernel, [`Instant::NEVER`] while the answer is awaited.
     measure_at: Instant,
 }
+
+const AT_ONCE: Instant = Instant::from_nanos(0);
 
 /// Before a session is ended for its silence: a look at what the kernel has not yet brought to
 /// the sides, one after the other, with the bytes that were found so far.
@@ -222,7 +226,12 @@ impl Relay {
                     self.last_activity = now;
                 }
             }
-            ReceiveEnd::Reset => self.handle_reset(now, side, buffers),
+            ReceiveEnd::Reset => {
+                if direction.source == Source::Open {
+                    direction.source = Source::Gone;
+                }
+                self.handle_reset(now, side, buffers);
+            }
         }
     }
 
@@ -254,10 +263,6 @@ impl Relay {
             Side::Client => CloseReason::ClientReset,
             Side::Endpoint => CloseReason::EndpointReset,
         };
-        let from = &mut self.directions[side.index()];
-        if from.source != Source::Finished {
-            from.source = Source::Gone;
-        }
         let to = &mut self.directions[side.other().index()];
         to.sink = Sink::Gone;
         to.queue.clear(buffers);
@@ -267,7 +272,7 @@ impl Relay {
                     reason,
                     to: side.other(),
                     deadline: now + FLUSH_TIME,
-                    measure_at: now,
+                    measure_at: AT_ONCE,
                 });
             }
             // The side that was being flushed to is gone too.
@@ -275,6 +280,11 @@ impl Relay {
             Phase::Connecting(_) => self.abort(reason),
             Phase::Flushing(_) | Phase::Aborting(_) | Phase::Over => {}
         }
+    }
+
+    /// The watch of `side` is over without a word: it is wanted again if the side is still blind.
+    pub fn handle_watch_end(&mut self, side: Side) {
+        self.directions[side.index()].watch = Watch::Off;
     }
 
     /// The answer to [`Action::MeasureUnsent`].
@@ -330,6 +340,8 @@ impl Relay {
             }
             Phase::Connecting(Attempt::Pending { deadline }) => deadline,
             Phase::Relaying => self.inactivity_deadline(),
+            // Completions, not time, bring about what is to happen at once.
+            Phase::Flushing(flush) if flush.measure_at == AT_ONCE => flush.deadline,
             Phase::Flushing(flush) => flush.deadline.min(flush.measure_at),
         };
         phase.min(self.watch_at)
@@ -346,7 +358,7 @@ impl Relay {
             }
             Phase::Connecting(Attempt::Pending { .. }) => self.poll_early_receive(buffers),
             Phase::Relaying => self.poll_relay(now, buffers),
-            Phase::Flushing(flush) => self.poll_flush(now, flush),
+            Phase::Flushing(flush) => self.poll_flush(now, flush, buffers),
             Phase::Aborting(reason) => {
                 self.phase = Phase::Over;
                 Some(Action::Abort(reason))
@@ -414,17 +426,22 @@ impl Relay {
         None
     }
 
-    fn poll_flush(&mut self, now: Instant, flush: Flush) -> Option<Action> {
-        let direction = &mut self.directions[flush.to.other().index()];
+    fn poll_flush(&mut self, now: Instant, flush: Flush, buffers: &impl Buffers) -> Option<Action> {
+        let gone = flush.to.other();
+        let direction = &mut self.directions[gone.index()];
         if let Some(action) = direction.poll_sink(flush.to) {
             return Some(action);
         }
-        // Bytes that came before the reset may still be delivered by the receive.
-        if direction.receiving || direction.in_flight_bytes > 0 || now < flush.measure_at {
+        // The kernel still has what came before the reset; the receive brings it, and then the end.
+        if let Some(credit) = direction.grant(buffers) {
+            return Some(Action::Receive(gone, credit));
+        }
+        let still_flows = direction.source == Source::Open || direction.in_flight_bytes > 0;
+        if still_flows || now < flush.measure_at {
             return None;
         }
         if let Phase::Flushing(flush) = &mut self.phase {
-            flush.measure_at = flush.deadline;
+            flush.measure_at = Instant::NEVER;
         }
         Some(Action::MeasureUnsent(flush.to))
     }
@@ -444,7 +461,7 @@ impl Relay {
     }
 
     /// Nothing came or went for the timeout. Bytes that the kernel holds for a slow reader still
-    /// go, though, without our being told: as long as they get fewer, the session is not silent.
+    /// go, though, without our being told: as long as that changes, the session is not silent.
     fn end_silence(&mut self, now: Instant, unsent_bytes: u32) {
         let goes_on = unsent_bytes > 0 && unsent_bytes != self.unsent_bytes;
         self.unsent_bytes = unsent_bytes;

@@ -103,7 +103,8 @@ impl<D: Driver> Worker<D> {
             return;
         }
         if self.stage != Stage::Serving {
-            return;
+            // Those that could not be emptied yet.
+            return self.close_listeners();
         }
         if self.session_limit.count() >= self.session_limit.max() {
             self.retry_accept_at = self.now + ACCEPT_RETRY;
@@ -190,11 +191,22 @@ impl<D: Driver> Worker<D> {
         };
         let is_in_view = position < self.view.listeners.len();
         if is_in_view && !matches!(self.stage, Stage::Stopping { .. }) {
-            // Any error ends this: EAGAIN when the backlog is empty, EMFILE when there is no way
-            // to take more.
-            while let Ok(client) = self.driver.accept_waiting(&socket) {
-                self.counters.accepted.add(1);
-                self.admit(position, client);
+            loop {
+                match self.driver.accept_waiting(&socket) {
+                    Ok(client) => {
+                        self.counters.accepted.add(1);
+                        self.admit(position, client);
+                    }
+                    Err(errno) if errno.is_shortage() => {
+                        // Clients wait, and will be taken when a session has ended.
+                        self.listeners[position].socket = Some(socket);
+                        self.retry_accept_at = self.now + ACCEPT_RETRY;
+                        return;
+                    }
+                    // EAGAIN: nobody waits any more. ECONNABORTED: that one has gone.
+                    Err(Errno(libc::ECONNABORTED)) => {}
+                    Err(_) => break,
+                }
             }
         }
         self.driver.close(socket);

@@ -212,6 +212,7 @@ impl<D: Driver> Worker<D> {
 
     /// Picks an endpoint and connects to it, in place of an attempt that failed or takes too long.
     fn connect(&mut self, key: u32) {
+        self.count_timeout(key);
         let session = &mut self.sessions[key as usize];
         let abandoned = session.upstream.take();
         if let Some(endpoint) = session.endpoint.take() {
@@ -264,6 +265,24 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// An attempt that is given up while it is still under way has failed without a completion that
+    /// says so.
+    fn count_timeout(&mut self, key: u32) {
+        let Some(session) = self.sessions.get(key as usize) else {
+            return;
+        };
+        let (Some(slot), Some(endpoint)) = (session.upstream, &session.endpoint) else {
+            return;
+        };
+        let under_way = self
+            .connections
+            .get_mut(slot)
+            .is_some_and(|connection| connection.armed.contains(Operation::Connect));
+        if under_way {
+            endpoint.counters(self.index).connect_failures.add(1);
+        }
+    }
+
     fn send(&mut self, key: u32, side: Side, batch: Batch) {
         let slot = self.sessions[key as usize].slot(side);
         let connection = slot.and_then(|slot| Some((slot, self.connections.get_mut(slot)?)));
@@ -293,6 +312,9 @@ impl<D: Driver> Worker<D> {
     }
 
     fn end_session(&mut self, key: u32, reason: CloseReason, ending: Ending) {
+        if reason == CloseReason::ConnectTimeout {
+            self.count_timeout(key);
+        }
         let Some(mut session) = self.sessions.try_remove(key as usize) else {
             return;
         };
