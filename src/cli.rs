@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod log;
 mod sample;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::balance::Policy;
+use crate::cli::log::Log;
 use crate::plan::{CpuList, Plan, Target, Workers, parse_listen};
 use crate::process::{self, ProcessError, Running};
 use crate::ring::features::Features;
@@ -111,7 +114,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for line in error.to_string().lines() {
-                eprintln!("ringlane: {line}");
+                // The exit code says it too.
+                let _nobody_reads = writeln!(std::io::stderr(), "ringlane: {line}");
             }
             ExitCode::from(error.exit_code())
         }
@@ -142,7 +146,10 @@ impl RunArguments {
 }
 
 fn run(arguments: RunArguments) -> Result<(), ProcessError> {
-    start_log(&arguments.log);
+    let _log = Log::start(arguments.log.log_level).map_err(|source| ProcessError::System {
+        what: "a thread for the log",
+        source,
+    })?;
     let plan = arguments.into_plan();
     let features = Features::probe()?;
     for line in features.report() {
@@ -160,15 +167,6 @@ fn run(arguments: RunArguments) -> Result<(), ProcessError> {
         tracing::info!(endpoint = endpoint.name, "endpoint");
     }
     process::serve(running, &signals, plan.drain_timeout, None, |_| {})
-}
-
-fn start_log(arguments: &LogArguments) {
-    tracing_subscriber::fmt()
-        .with_max_level(arguments.log_level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .init();
 }
 
 #[cfg(test)]

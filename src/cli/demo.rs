@@ -1,6 +1,7 @@
 //! The demonstration: everything that is needed to see a connection balanced, in one process.
 #![forbid(unsafe_code)]
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,6 +9,13 @@ use std::time::{Duration, Instant};
 use crate::cli::sample::SampleEndpoint;
 use crate::plan::{Place, Plan, Target, parse_listen};
 use crate::process::{self, ProcessError, Running};
+
+/// Prints a line; whether anybody reads it is none of the balancer's business.
+macro_rules! say {
+    ($($words:tt)*) => {
+        let _nobody_reads = writeln!(std::io::stdout(), $($words)*);
+    };
+}
 
 /// The words of `ringlane demo`.
 #[derive(Debug, clap::Args)]
@@ -55,35 +63,35 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), ProcessError> {
         |running| {
             let counts = counts(running, &samples);
             if counts != shown {
-                println!("{counts}");
+                say!("{counts}");
                 shown = counts;
             }
         },
     );
-    println!("the demonstration is over");
+    say!("the demonstration is over");
     outcome
 }
 
 fn introduce(running: &Running) {
     let addr = running.listen_addrs()[0];
-    println!(
+    say!(
         "Ringlane listens on {addr} with {} workers and balances over:",
         running.counters().len()
     );
     for (endpoint, weight) in running.endpoints().iter().zip(WEIGHTS) {
-        println!("  {} (weight {weight})", endpoint.name);
+        say!("  {} (weight {weight})", endpoint.name);
     }
-    println!();
-    println!("Try in another terminal:");
-    println!("  curl http://{addr}/                # repeat it: the port that answers changes");
-    println!("  for i in $(seq 100); do curl -s http://{addr}/; done | sort | uniq -c");
-    println!(
+    say!("");
+    say!("Try in another terminal:");
+    say!("  curl http://{addr}/                # repeat it: the port that answers changes");
+    say!("  for i in $(seq 100); do curl -s http://{addr}/; done | sort | uniq -c");
+    say!(
         "  echo hello | nc -N {} {}   # any TCP works, also one that half-closes",
         addr.ip(),
         addr.port()
     );
-    println!();
-    println!("Ctrl-C ends it. Counts appear here when they change.");
+    say!("");
+    say!("Ctrl-C ends it. Counts appear here when they change.");
 }
 
 fn counts(running: &Running, samples: &[SampleEndpoint]) -> String {

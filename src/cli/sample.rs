@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), ProcessError> {
     })?;
     for port in &arguments.ports {
         let sample = SampleEndpoint::start(SocketAddr::new(arguments.bind, *port))?;
-        println!("serving {}", sample.addr);
+        let _nobody_reads = writeln!(io::stdout(), "serving {}", sample.addr);
     }
     // Any signal ends it, and with the process its threads.
     let _signal = signals.recv();
@@ -85,7 +85,8 @@ fn accept(listener: &TcpListener, port: u16, answered: &Arc<AtomicU64>) {
         let place = Place(freed.clone());
         match listener.accept() {
             Ok((client, _)) => {
-                std::thread::spawn(move || {
+                // Without a thread the client is turned away; the next one may find one.
+                let _refused = std::thread::Builder::new().spawn(move || {
                     // A client that goes away is none of a sample's business.
                     let _gone = converse(&client, port, &answered);
                     drop(place);
