@@ -51,9 +51,17 @@ pub const CQ_ENTRIES: u32 = 8 * 1024;
 /// How often both queues may be halved where locked memory is short.
 pub const QUEUE_HALVINGS_MAX: u32 = 3;
 
-/// Connections that the kernel queues for a listener before it is accepted from; the kernel cuts
-/// this to `net.core.somaxconn`.
-pub const BACKLOG: i32 = 4096;
+/// The most connections that the kernel queues for one worker's listener; the kernel cuts this to
+/// `net.core.somaxconn`. Where descriptors are few it is less: a whole backlog may be accepted
+/// before accepting stops at the session limit.
+pub const BACKLOG_MAX: i32 = 4096;
+
+/// The least backlog.
+pub const BACKLOG_MIN: usize = 16;
+
+/// One part in this many of the descriptors is for clients that were accepted above the session
+/// limit and wait.
+pub const PARKED_PART: usize = 4;
 
 /// The most workers of one process.
 pub const WORKERS_MAX: usize = 1024;
@@ -123,7 +131,7 @@ const _: () = {
     assert!(POSTED_BUFFERS_MIN <= ARENA_BUFFERS_MIN - ARENA_BUFFERS_MIN / RESERVE_PART);
     assert!(QUEUE_CHUNKS <= u8::MAX as usize);
     assert!(WINDOW_BYTES <= u32::MAX as usize);
-    assert!(CQ_ENTRIES as usize >= 2 * BACKLOG as usize);
+    assert!(CQ_ENTRIES as usize >= 2 * BACKLOG_MAX as usize);
     assert!(
         WHEEL_TICKS.is_multiple_of(64),
         "the wheel's occupancy is kept in words of 64 bits"

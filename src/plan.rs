@@ -236,7 +236,15 @@ impl FromStr for Target {
             weight: 1,
             name: None,
         };
-        for part in parts {
+        let parts: Vec<&str> = parts.collect();
+        for (position, part) in parts.iter().enumerate() {
+            let key = |part: &str| part.split('=').next().unwrap_or_default().to_string();
+            if parts[..position]
+                .iter()
+                .any(|earlier| key(earlier) == key(part))
+            {
+                return Err(format!("`{}` is given twice", key(part)));
+            }
             match part.split_once('=') {
                 Some(("weight", value)) => target.weight = parse_weight(value)?,
                 Some(("name", "")) => return Err("the name is empty".to_string()),
@@ -381,6 +389,7 @@ mod tests {
         check("a:80,weight=-1", "0 to 10000");
         check("a:80,weight=10001", "0 to 10000");
         check("unix:run/a.sock", "absolute path");
+        check("a:80,weight=5,weight=7", "`weight` is given twice");
         check("::1:80", "[::1]:80");
         check("", "HOST:PORT");
     }

@@ -21,7 +21,8 @@ use std::time::Duration;
 use crate::balance::Candidates;
 use crate::balance::endpoint::Endpoint;
 use crate::bounds::{
-    ARENA_BUFFERS_MAX, ARENA_BUFFERS_MIN, DESCRIPTORS_KEPT, SESSIONS_MAX, WORKERS_MAX,
+    ARENA_BUFFERS_MAX, ARENA_BUFFERS_MIN, BACKLOG_MAX, BACKLOG_MIN, DESCRIPTORS_KEPT,
+    ENDPOINTS_MAX, PARKED_PART, SESSIONS_MAX, WORKERS_MAX,
 };
 use crate::control::Control;
 use crate::error::Errno;
@@ -118,7 +119,10 @@ impl Running {
                 what: "the limit of descriptors",
                 source,
             })?;
-        let sessions_max = sessions_max(descriptors, cpus.len(), plan.listen.len());
+        let Allowance {
+            sessions: sessions_max,
+            backlog,
+        } = allowance(descriptors, cpus.len(), plan.listen.len());
         let sessions = plan
             .max_sessions
             .map_or(sessions_max, |max| max.min(sessions_max));
@@ -134,11 +138,17 @@ impl Running {
         }
         let session_limit = Arc::new(Limit::new(sessions));
         let members = resolve::members(&plan.targets, cpus.len());
+        if members.len() > ENDPOINTS_MAX {
+            return Err(ProcessError::Plan(vec![format!(
+                "--to: the names stand for {} endpoints; at most {ENDPOINTS_MAX} are possible",
+                members.len()
+            )]));
+        }
         let endpoints = members
             .iter()
             .map(|member| Arc::clone(&member.endpoint))
             .collect();
-        let sockets = listeners::bind(&plan.listen, cpus.len())?;
+        let sockets = listeners::bind(&plan.listen, cpus.len(), backlog)?;
         let mut running = Self {
             control: Control::new(Vec::new(), update::events().1),
             threads: Vec::new(),
@@ -403,14 +413,25 @@ fn worker_cpus(plan: &Plan) -> Result<Vec<usize>, ProcessError> {
     Ok((0..count).map(|index| cpus[index % cpus.len()]).collect())
 }
 
-/// How many sessions the descriptors allow: two each, beside what the process itself needs and
-/// what may be accepted before accepting stops.
-fn sessions_max(descriptors: u64, workers: usize, listeners: usize) -> usize {
-    let own = DESCRIPTORS_KEPT + (workers * (listeners + 4)) as u64;
-    let spare = descriptors.saturating_sub(own);
-    usize::try_from((spare - spare / 8) / 2)
-        .unwrap_or(usize::MAX)
-        .clamp(1, SESSIONS_MAX)
+/// What the descriptors allow.
+struct Allowance {
+    /// Sessions at a time, at two descriptors each.
+    sessions: usize,
+    /// Connections that may wait at each worker's listeners. All of them may be accepted, and hold
+    /// a descriptor each, before accepting stops at the session limit.
+    backlog: usize,
+}
+
+fn allowance(descriptors: u64, workers: usize, listeners: usize) -> Allowance {
+    let sockets = workers * listeners;
+    let own = DESCRIPTORS_KEPT + (sockets + 4 * workers) as u64;
+    let spare = usize::try_from(descriptors.saturating_sub(own)).unwrap_or(usize::MAX);
+    let backlog = (spare / PARKED_PART / sockets.max(1)).clamp(BACKLOG_MIN, BACKLOG_MAX as usize);
+    let sessions = spare.saturating_sub(backlog * sockets) / 2;
+    Allowance {
+        sessions: sessions.clamp(1, SESSIONS_MAX),
+        backlog,
+    }
 }
 
 /// How many buffers a worker's arena has: address space for two a session.

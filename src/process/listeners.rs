@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::bounds::BACKLOG;
+use crate::bounds::BACKLOG_MAX;
 use crate::process::ProcessError;
 use crate::sys::socket;
 
@@ -23,7 +23,12 @@ pub(super) struct Listeners {
 /// each address is first bound without sharing.
 ///
 /// Errors: the first address that cannot be bound, named.
-pub(super) fn bind(listen: &[SocketAddr], workers: usize) -> Result<Listeners, ProcessError> {
+pub(super) fn bind(
+    listen: &[SocketAddr],
+    workers: usize,
+    backlog: usize,
+) -> Result<Listeners, ProcessError> {
+    let backlog = i32::try_from(backlog).unwrap_or(BACKLOG_MAX);
     let mut addrs = Vec::new();
     let mut by_worker: Vec<Vec<OwnedFd>> = (0..workers).map(|_| Vec::new()).collect();
     for &addr in listen {
@@ -33,7 +38,7 @@ pub(super) fn bind(listen: &[SocketAddr], workers: usize) -> Result<Listeners, P
         };
         let mut bound = socket::probe_free(addr).map_err(refused)?;
         for sockets in &mut by_worker {
-            let listener = socket::listen(bound, BACKLOG).map_err(refused)?;
+            let listener = socket::listen(bound, backlog).map_err(refused)?;
             bound = socket::local_addr(listener.as_fd()).map_err(refused)?;
             sockets.push(listener);
         }

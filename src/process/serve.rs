@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, bounded, select, tick};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::error::CloseReason;
 use crate::process::{ProcessError, Running};
 
 /// Starts to listen for SIGTERM, SIGINT and SIGHUP. From here on they no longer end the process by
@@ -60,15 +61,15 @@ pub fn serve(
             return running.join();
         }
     }
+    running.drain(drain_timeout);
     let open = running.session_limit().count();
     tracing::info!(sessions = open, timeout = ?drain_timeout, "stopping: sessions may end");
-    running.drain(drain_timeout);
     while !running.control.all_stopped() {
         select! {
             recv(signals) -> signal => {
                 if signal != Ok(SIGHUP) {
-                    tracing::info!("stopping at once");
                     running.stop();
+                    tracing::info!("stopping at once");
                 }
             }
             recv(events) -> event => match event {
@@ -77,7 +78,17 @@ pub fn serve(
             },
         }
     }
+    let counters = running.counters().to_vec();
     running.join()?;
+    for reason in CloseReason::ALL {
+        let sessions: u64 = counters
+            .iter()
+            .map(|worker| worker.closed(*reason).value())
+            .sum();
+        if sessions > 0 {
+            tracing::info!(reason = reason.word(), sessions, "sessions closed");
+        }
+    }
     tracing::info!("stopped");
     Ok(())
 }

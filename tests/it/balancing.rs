@@ -1,9 +1,5 @@
 //! Sessions are spread as configured, and endpoints that fail are passed over.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::expect_used,
-    reason = "a test that cannot go on fails with the reason"
-)]
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,9 +1,5 @@
 //! The command line: what is refused, with which words and which exit code.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::expect_used,
-    reason = "a test that cannot go on fails with the reason"
-)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,9 +1,5 @@
 //! Starting, stopping, limits: what an operator sees of the process.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::expect_used,
-    reason = "a test that cannot go on fails with the reason"
-)]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
