@@ -7,6 +7,7 @@ mod balancing;
 mod command;
 mod conformance;
 mod fairness;
+mod hardships;
 mod lifecycle;
 mod relaying;
 mod seccomp;

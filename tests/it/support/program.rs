@@ -25,7 +25,12 @@ pub(crate) struct Program {
 impl Program {
     /// Starts it on a free port and waits until it listens.
     pub(crate) fn run(arguments: &[&str]) -> Self {
-        let mut child = ringlane()
+        Self::run_by(ringlane(), arguments)
+    }
+
+    /// The same by a command that ends with the program.
+    pub(crate) fn run_by(mut command: Command, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["run", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .stderr(Stdio::piped())
