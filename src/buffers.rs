@@ -140,11 +140,12 @@ impl Batch {
 ///
 /// Memory: 124 bytes, inline; at most [`QUEUE_CHUNKS`] chunks.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct ChunkQueue {
-    chunks: [Option<Chunk>; QUEUE_CHUNKS],
+    bytes: u32,
     head: u8,
     count: u8,
-    bytes: u32,
+    chunks: [Option<Chunk>; QUEUE_CHUNKS],
 }
 
 impl ChunkQueue {
@@ -193,8 +194,10 @@ impl ChunkQueue {
     /// Takes the first chunk.
     pub fn pop(&mut self) -> Option<Chunk> {
         let chunk = self.chunks[usize::from(self.head)].take()?;
-        self.head = (self.head + 1) % QUEUE_CHUNKS as u8;
         self.count -= 1;
+        // An empty queue starts again in front, where the cache line is.
+        let next = (self.head + 1) % QUEUE_CHUNKS as u8;
+        self.head = if self.count == 0 { 0 } else { next };
         self.bytes -= chunk.len() as u32;
         Some(chunk)
     }

@@ -239,11 +239,10 @@ impl<D: Driver> Worker<D> {
             Event::Sent { bytes, error: _ } => {
                 // An error counts as nothing sent: whatever it was, the connection is broken.
                 if let Some((key, side)) = self.owner(slot, Operation::Send, false) {
-                    let session = &mut self.sessions[key as usize];
-                    session
-                        .relay
-                        .handle_sent(self.now, side, bytes, self.driver.buffers());
-                    self.touch(key);
+                    let relay = &mut self.sessions[key as usize].relay;
+                    if relay.handle_sent(self.now, side, bytes, self.driver.buffers()) {
+                        self.touch(key);
+                    }
                 }
             }
             Event::Watched { reset, more } => {

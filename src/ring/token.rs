@@ -46,10 +46,21 @@ fn slot_of(token: u64) -> Slot {
 
 /// Unpacks what [`pack`] packed; `None` for any other number.
 pub fn unpack(token: u64) -> Option<(Operation, Slot)> {
-    let operation = (token >> 56) as u8;
-    let operation = Operation::ALL
-        .into_iter()
-        .find(|known| *known as u8 == operation)?;
+    const ACCEPT: u8 = Operation::Accept as u8;
+    const CONNECT: u8 = Operation::Connect as u8;
+    const RECEIVE: u8 = Operation::Receive as u8;
+    const SEND: u8 = Operation::Send as u8;
+    const WATCH: u8 = Operation::Watch as u8;
+    const WAKE: u8 = Operation::Wake as u8;
+    let operation = match (token >> 56) as u8 {
+        ACCEPT => Operation::Accept,
+        CONNECT => Operation::Connect,
+        RECEIVE => Operation::Receive,
+        SEND => Operation::Send,
+        WATCH => Operation::Watch,
+        WAKE => Operation::Wake,
+        _ => return None,
+    };
     Some((operation, slot_of(token)))
 }
 

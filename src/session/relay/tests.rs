@@ -101,7 +101,7 @@ impl Scene {
                 relay.handle_receive_end(now, side(event), end, buffers);
             }
             "sent to client" | "sent to endpoint" => {
-                relay.handle_sent(now, side(event), 100, buffers)
+                relay.handle_sent(now, side(event), 100, buffers);
             }
             "cut off to client" | "cut off to endpoint" => {
                 relay.handle_sent(now, side(event), 40, buffers);
