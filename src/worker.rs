@@ -10,7 +10,7 @@
 //! What it shares is the closed list of words in endpoints and limits, and the counters that it
 //! alone writes.
 //!
-//! [`accept`] brings clients in, [`sessions`] carries out what sessions want, [`table`] has the
+//! `accept` brings clients in, `sessions` carries out what sessions want, `table` has the
 //! rules by which a connection leaves.
 #![forbid(unsafe_code)]
 
