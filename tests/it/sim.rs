@@ -72,9 +72,17 @@ fn run_seeds(seeds: u64) -> Sum {
     sum.into_inner().unwrap_or_default()
 }
 
+/// How many seeds are run: more with the environment's `RINGLANE_SEEDS`.
+fn seeds() -> u64 {
+    let wanted = std::env::var("RINGLANE_SEEDS").ok();
+    wanted
+        .and_then(|seeds| seeds.parse().ok())
+        .map_or(SEEDS, |seeds: u64| seeds.max(SEEDS))
+}
+
 #[test]
 fn every_seed_holds_and_every_situation_is_met() {
-    let sum = run_seeds(SEEDS);
+    let sum = run_seeds(seeds());
     println!("{} sessions, {} turns", sum.sessions, sum.turns);
     for (situation, count) in sum.coverage.rows() {
         println!("{count:>9}  {situation:?}");
