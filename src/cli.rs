@@ -155,13 +155,12 @@ fn run(arguments: RunArguments) -> Result<(), ProcessError> {
     for line in features.report() {
         tracing::info!("io_uring: {line}");
     }
-    // Until the next line a signal ends the process at once: a name that takes long to resolve is no
-    // reason to wait.
-    let running = Running::start_with(&plan, &features)?;
+    // Before anything accepts, so that no signal ends it in the middle of a session.
     let signals = process::stop_signals().map_err(|source| ProcessError::System {
         what: "signals",
         source,
     })?;
+    let running = Running::start_with(&plan, &features)?;
     for addr in running.listen_addrs() {
         tracing::info!(%addr, workers = running.counters().len(), "listening");
     }

@@ -8,7 +8,7 @@ use ringlane::balance::Policy;
 use ringlane::error::CloseReason;
 use ringlane::plan::{Place, Target};
 
-use crate::support::endpoint::{Endpoint, refusing};
+use crate::support::endpoint::{Endpoint, Mute, refusing};
 use crate::support::{Balancer, End, plan, read_to_end, wait_until};
 
 #[test]
@@ -137,57 +137,30 @@ fn without_an_endpoint_the_client_is_reset_at_once() {
 
 #[test]
 fn an_endpoint_that_does_not_answer_is_given_up_for_another() {
-    // A full backlog drops further attempts: nobody refuses, nobody answers.
-    let full =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    full.bind(&crate::support::loopback(0).into())
-        .expect("a free port");
-    full.listen(0).expect("it listens");
-    let addr = full
-        .local_addr()
-        .ok()
-        .and_then(|addr| addr.as_socket())
-        .expect("an address");
-    let _waiting = std::net::TcpStream::connect(addr).expect("the one that fits the backlog");
+    let mute = Mute::start();
     let good = Endpoint::name("good");
-    let mut plan = plan(&[addr, good.addr]);
+    let mut plan = plan(&[mute.addr, good.addr]);
     plan.workers.count = Some(1);
     plan.settings.connect_timeout = Duration::from_millis(200);
     let balancer = Balancer::start(&plan);
     for _ in 0..2 {
-        assert_eq!(
-            read_to_end(&mut balancer.connect()),
-            (b"good".to_vec(), End::Fin)
-        );
+        let seen = read_to_end(&mut balancer.connect());
+        assert_eq!(seen, (b"good".to_vec(), End::Fin));
     }
-    let failures = balancer
-        .running()
-        .counters()
-        .iter()
-        .map(|c| c.retries.value())
-        .sum::<u64>();
+    let workers = balancer.running().counters().iter();
+    assert_eq!(workers.map(|worker| worker.retries.value()).sum::<u64>(), 1);
+    let failures = balancer.running().endpoints()[0].total(|counters| &counters.connect_failures);
     assert_eq!(failures, 1);
 }
 
 #[test]
 fn a_client_that_leaves_ends_the_attempt() {
-    let full =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    full.bind(&crate::support::loopback(0).into())
-        .expect("a free port");
-    full.listen(0).expect("it listens");
-    let addr = full
-        .local_addr()
-        .ok()
-        .and_then(|addr| addr.as_socket())
-        .expect("an address");
-    let _waiting = std::net::TcpStream::connect(addr).expect("the one that fits the backlog");
-    let balancer = Balancer::start(&plan(&[addr]));
+    let mute = Mute::start();
+    let balancer = Balancer::start(&plan(&[mute.addr]));
     let client = balancer.connect();
     wait_until("the attempt is made", || {
-        balancer
-            .running()
-            .endpoints()
+        let endpoints = balancer.running().endpoints();
+        endpoints
             .iter()
             .any(|endpoint| endpoint.open_sessions() == 1)
     });

@@ -75,3 +75,30 @@ pub(crate) fn refusing() -> SocketAddr {
         .local_addr()
         .expect("a bound socket has an address")
 }
+
+/// An endpoint that neither refuses nor answers: its backlog is full, so the kernel drops what
+/// comes.
+pub(crate) struct Mute {
+    /// Where it is.
+    pub(crate) addr: SocketAddr,
+    _listener: socket2::Socket,
+    _waiting: TcpStream,
+}
+
+impl Mute {
+    /// Listens, and fills the backlog.
+    pub(crate) fn start() -> Self {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .expect("a socket");
+        listener.bind(&loopback(0).into()).expect("a free port");
+        listener.listen(0).expect("it listens");
+        let addr = listener.local_addr().ok().and_then(|addr| addr.as_socket());
+        let addr = addr.expect("a bound socket has an address");
+        let waiting = TcpStream::connect(addr).expect("the one that fits the backlog");
+        Self {
+            addr,
+            _listener: listener,
+            _waiting: waiting,
+        }
+    }
+}
