@@ -2,7 +2,7 @@
 //!
 //! A listener accepts by one operation that goes on until it is cancelled or runs out of
 //! something. At the session limit it is cancelled and the kernel's backlog holds further clients;
-//! the few that had been accepted by then are parked and served first. Out of descriptors, it ends
+//! those that had been accepted by then, a backlog at most, are parked and served first. Out of descriptors, it ends
 //! by itself and is started again after a connection of ours has closed, or a moment later.
 #![forbid(unsafe_code)]
 
