@@ -5,7 +5,6 @@ mod demo;
 mod log;
 mod sample;
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::balance::Policy;
-use crate::cli::log::Log;
+use crate::cli::log::Lines;
 use crate::plan::{CpuList, Plan, Target, Workers, parse_listen};
 use crate::process::{self, ProcessError, Running};
 use crate::ring::features::Features;
@@ -74,7 +73,7 @@ struct RunArguments {
     /// How long sessions may go on after SIGTERM or SIGINT; a second signal ends them at once
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     drain_timeout: Duration,
-    /// At most so many sessions at a time; further clients wait in the backlog
+    /// At most so many sessions at a time; further clients wait
     #[arg(long, value_name = "N")]
     max_sessions: Option<usize>,
     #[command(flatten)]
@@ -113,9 +112,11 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            for line in error.to_string().lines() {
-                // The exit code says it too.
-                let _nobody_reads = writeln!(std::io::stderr(), "ringlane: {line}");
+            // The exit code says it too, should nobody take the lines or no thread be left.
+            if let Ok(lines) = Lines::start(std::io::stderr()) {
+                for line in error.to_string().lines() {
+                    lines.say(&format!("ringlane: {line}"));
+                }
             }
             ExitCode::from(error.exit_code())
         }
@@ -146,11 +147,12 @@ impl RunArguments {
 }
 
 fn run(arguments: RunArguments) -> Result<(), ProcessError> {
-    let _log = Log::start(arguments.log.log_level).map_err(|source| ProcessError::System {
-        what: "a thread for the log",
-        source,
-    })?;
+    let _log = log::start(arguments.log.log_level).map_err(no_thread)?;
     let plan = arguments.into_plan();
+    let problems = plan.problems();
+    if !problems.is_empty() {
+        return Err(ProcessError::Plan(problems));
+    }
     let features = Features::probe()?;
     for line in features.report() {
         tracing::info!("io_uring: {line}");
@@ -168,6 +170,13 @@ fn run(arguments: RunArguments) -> Result<(), ProcessError> {
         tracing::info!(endpoint = endpoint.name, "endpoint");
     }
     process::serve(running, &signals, plan.drain_timeout, None, |_| {})
+}
+
+fn no_thread(source: std::io::Error) -> ProcessError {
+    ProcessError::System {
+        what: "a thread for the log",
+        source,
+    }
 }
 
 #[cfg(test)]

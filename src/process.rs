@@ -73,6 +73,24 @@ pub enum ProcessError {
 }
 
 impl ProcessError {
+    /// An address cannot be bound, for this reason.
+    pub fn bind(addr: SocketAddr, error: &io::Error) -> Self {
+        let port = addr.port();
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "port {port} is in use by another program or instance; stop it or choose another \
+                 port"
+            ),
+            io::ErrorKind::PermissionDenied => format!(
+                "port {port} is reserved; run as root, grant CAP_NET_BIND_SERVICE or choose a port \
+                 from 1024 up"
+            ),
+            io::ErrorKind::AddrNotAvailable => format!("this host has no address {}", addr.ip()),
+            _ => error.to_string(),
+        };
+        Self::Bind { addr, reason }
+    }
+
     /// The exit code for it.
     ///
     /// Source: sysexits(3): EX_CONFIG for what somebody has to configure differently.

@@ -1,21 +1,15 @@
 //! The demonstration: everything that is needed to see a connection balanced, in one process.
 #![forbid(unsafe_code)]
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::cli::log::Lines;
+use crate::cli::no_thread;
 use crate::cli::sample::SampleEndpoint;
 use crate::plan::{Place, Plan, Target, parse_listen};
 use crate::process::{self, ProcessError, Running};
-
-/// Prints a line; whether anybody reads it is none of the balancer's business.
-macro_rules! say {
-    ($($words:tt)*) => {
-        let _nobody_reads = writeln!(std::io::stdout(), $($words)*);
-    };
-}
 
 /// The words of `ringlane demo`.
 #[derive(Debug, clap::Args)]
@@ -52,7 +46,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), ProcessError> {
     }
     let plan = Plan::new(vec![arguments.listen], targets);
     let running = Running::start(&plan)?;
-    introduce(&running);
+    let out = Lines::start(std::io::stdout()).map_err(no_thread)?;
+    introduce(&out, &running);
     let until = arguments.duration.map(|duration| Instant::now() + duration);
     let mut shown = String::new();
     let outcome = process::serve(
@@ -63,35 +58,34 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), ProcessError> {
         |running| {
             let counts = counts(running, &samples);
             if counts != shown {
-                say!("{counts}");
+                out.say(&counts);
                 shown = counts;
             }
         },
     );
-    say!("the demonstration is over");
+    out.say("the demonstration is over");
     outcome
 }
 
-fn introduce(running: &Running) {
+fn introduce(out: &Lines, running: &Running) {
     let addr = running.listen_addrs()[0];
-    say!(
-        "Ringlane listens on {addr} with {} workers and balances over:",
-        running.counters().len()
-    );
+    let (ip, port) = (addr.ip(), addr.port());
+    let workers = running.counters().len();
+    out.say(&format!(
+        "Ringlane listens on {addr} with {workers} workers and balances over:"
+    ));
     for (endpoint, weight) in running.endpoints().iter().zip(WEIGHTS) {
-        say!("  {} (weight {weight})", endpoint.name);
+        out.say(&format!("  {} (weight {weight})", endpoint.name));
     }
-    say!("");
-    say!("Try in another terminal:");
-    say!("  curl http://{addr}/                # repeat it: the port that answers changes");
-    say!("  for i in $(seq 100); do curl -s http://{addr}/; done | sort | uniq -c");
-    say!(
-        "  echo hello | nc -N {} {}   # any TCP works, also one that half-closes",
-        addr.ip(),
-        addr.port()
-    );
-    say!("");
-    say!("Ctrl-C ends it. Counts appear here when they change.");
+    out.say(&format!(
+        "
+Try in another terminal:
+  curl http://{addr}/                # repeat it: the port that answers changes
+  for i in $(seq 100); do curl -s http://{addr}/; done | sort | uniq -c
+  echo hello | nc -N {ip} {port}   # any TCP works, also one that half-closes
+
+Ctrl-C ends it. Counts appear here when they change."
+    ));
 }
 
 fn counts(running: &Running, samples: &[SampleEndpoint]) -> String {

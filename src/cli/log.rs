@@ -1,7 +1,7 @@
-//! The log: lines to standard error, by a thread of its own.
+//! Lines to standard error and standard output, by threads of their own.
 //!
-//! Whoever logs hands a line over and goes on. If standard error does not take lines as fast as
-//! they come, or not at all, lines are dropped and counted, and what is balanced is not touched.
+//! Whoever has something to say hands a line over and goes on. If nobody takes lines as fast as
+//! they come, or at all, lines are dropped and counted, and what is balanced is not touched.
 #![forbid(unsafe_code)]
 
 use std::io::{self, IsTerminal, Write};
@@ -19,61 +19,79 @@ const LINES_MAX: usize = 4096;
 /// How long the end of the process waits for lines that are not written yet.
 const FLUSH_TIME: Duration = Duration::from_millis(500);
 
-/// The log as long as it lasts; dropped, it writes what still waits.
-pub(super) struct Log {
-    lines: Sender<Option<Vec<u8>>>,
+/// Starts to log events of this level and above to standard error, for as long as the result lives.
+///
+/// Errors: no thread can be made.
+pub(super) fn start(level: LevelFilter) -> io::Result<Lines> {
+    let lines = Lines::start(io::stderr())?;
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(lines.writer.clone())
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .log_internal_errors(false)
+        .init();
+    Ok(lines)
+}
+
+/// Lines on their way to where they are written; dropped, it writes what still waits.
+pub(super) struct Lines {
+    writer: Writer,
     written: Receiver<()>,
 }
 
-impl Log {
-    /// Starts to log lines of this level and above.
+impl Lines {
+    /// Starts a thread that writes lines to `sink`.
     ///
     /// Errors: no thread can be made.
-    pub(super) fn start(level: LevelFilter) -> io::Result<Self> {
+    pub(super) fn start(sink: impl Write + Send + 'static) -> io::Result<Self> {
         let (lines, waiting) = bounded(LINES_MAX);
         let (end, written) = bounded(1);
         let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer {
-            lines: lines.clone(),
-            dropped: Arc::clone(&dropped),
-        };
+        let counter = Arc::clone(&dropped);
         std::thread::Builder::new()
             .name("log".to_string())
             .spawn(move || {
-                write_lines(&waiting, &dropped);
+                write_lines(sink, &waiting, &counter);
                 let _nobody_waits = end.send(());
             })?;
-        tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_writer(writer)
-            .with_ansi(io::stderr().is_terminal())
-            .with_target(false)
-            .log_internal_errors(false)
-            .init();
-        Ok(Self { lines, written })
+        let writer = Writer { lines, dropped };
+        Ok(Self { writer, written })
+    }
+
+    /// Says a line.
+    pub(super) fn say(&self, line: &str) {
+        self.writer.hand_over(format!("{line}\n").into_bytes());
     }
 }
 
-impl Drop for Log {
+impl Drop for Lines {
     fn drop(&mut self) {
-        if self.lines.send_timeout(None, FLUSH_TIME).is_ok() {
+        if self.writer.lines.send_timeout(None, FLUSH_TIME).is_ok() {
             let _too_slow = self.written.recv_timeout(FLUSH_TIME);
         }
     }
 }
 
-/// Writes lines until told to end. What cannot be written is lost: there is nobody to tell.
-fn write_lines(waiting: &Receiver<Option<Vec<u8>>>, dropped: &AtomicU64) {
+/// Writes lines until told to end, and how many were lost once something can be written again.
+fn write_lines(mut sink: impl Write, waiting: &Receiver<Option<Vec<u8>>>, dropped: &AtomicU64) {
     let mut told = 0;
-    for line in waiting.iter().map_while(|line| line) {
-        let mut stderr = io::stderr();
-        let _lost = stderr.write_all(&line);
+    let mut tell = |sink: &mut dyn Write| {
         let lines = dropped.load(Ordering::Relaxed);
-        if lines > told {
-            let _lost = writeln!(stderr, "{} lines of the log were dropped", lines - told);
+        let is_told =
+            lines == told || writeln!(sink, "{} lines were dropped", lines - told).is_ok();
+        if is_told {
             told = lines;
         }
+    };
+    for line in waiting.iter().map_while(|line| line) {
+        if sink.write_all(&line).is_err() {
+            dropped.fetch_add(1, Ordering::Relaxed);
+        } else {
+            tell(&mut sink);
+        }
     }
+    tell(&mut sink);
 }
 
 /// Hands lines over.
@@ -81,6 +99,14 @@ fn write_lines(waiting: &Receiver<Option<Vec<u8>>>, dropped: &AtomicU64) {
 struct Writer {
     lines: Sender<Option<Vec<u8>>>,
     dropped: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn hand_over(&self, line: Vec<u8>) {
+        if self.lines.try_send(Some(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl<'a> MakeWriter<'a> for Writer {
@@ -94,9 +120,7 @@ impl<'a> MakeWriter<'a> for Writer {
 impl Write for Writer {
     /// One call is one line, as the subscriber writes them.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.lines.try_send(Some(line.to_vec())).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.hand_over(line.to_vec());
         Ok(line.len())
     }
 

@@ -32,10 +32,7 @@ pub(super) fn bind(
     let mut addrs = Vec::new();
     let mut by_worker: Vec<Vec<OwnedFd>> = (0..workers).map(|_| Vec::new()).collect();
     for &addr in listen {
-        let refused = |error: io::Error| ProcessError::Bind {
-            addr,
-            reason: reason(addr, &error),
-        };
+        let refused = |error: io::Error| ProcessError::bind(addr, &error);
         let mut bound = socket::probe_free(addr).map_err(refused)?;
         for sockets in &mut by_worker {
             let listener = socket::listen(bound, backlog).map_err(refused)?;
@@ -45,20 +42,4 @@ pub(super) fn bind(
         addrs.push(bound);
     }
     Ok(Listeners { addrs, by_worker })
-}
-
-fn reason(addr: SocketAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "port {} is in use by another program or instance; stop it or choose another port",
-            addr.port()
-        ),
-        io::ErrorKind::PermissionDenied => format!(
-            "port {} is reserved; run as root, grant CAP_NET_BIND_SERVICE or choose a port from \
-             1024 up",
-            addr.port()
-        ),
-        io::ErrorKind::AddrNotAvailable => format!("this host has no address {}", addr.ip()),
-        _ => error.to_string(),
-    }
 }

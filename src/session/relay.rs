@@ -202,6 +202,7 @@ impl Relay {
         let bytes = chunk.len() as u32;
         direction.credit_bytes = direction.credit_bytes.saturating_sub(bytes);
         self.last_activity = now;
+        self.unsent_bytes = 0;
         if direction.sink == Sink::Gone {
             buffers.release(chunk);
         } else if let Err(chunk) = direction.queue.try_push(chunk, buffers) {
@@ -257,6 +258,7 @@ impl Relay {
         let cut_off = bytes < direction.in_flight_bytes;
         direction.in_flight_bytes = 0;
         self.last_activity = now;
+        self.unsent_bytes = 0;
         let is_at_rest = direction.queue.is_empty() && direction.receiving;
         if cut_off {
             self.handle_reset(now, side, buffers);

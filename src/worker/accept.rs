@@ -6,7 +6,7 @@
 //! by itself and is started again after a connection of ours has closed, or a moment later.
 #![forbid(unsafe_code)]
 
-use crate::bounds::ACCEPT_RETRY;
+use crate::bounds::{ACCEPT_RETRY, BACKLOG_MAX};
 use crate::error::{CloseReason, Errno};
 use crate::id::{Generation, Slot};
 use crate::ring::driver::{Driver, Operation};
@@ -191,7 +191,15 @@ impl<D: Driver> Worker<D> {
         };
         let is_in_view = position < self.view.listeners.len();
         if is_in_view && !matches!(self.stage, Stage::Stopping { .. }) {
+            let mut taken = 0;
             loop {
+                taken += 1;
+                if taken > BACKLOG_MAX {
+                    // More come than a backlog holds: what was accepted is served in between.
+                    self.listeners[position].socket = Some(socket);
+                    self.retry_accept_at = self.now;
+                    return;
+                }
                 match self.driver.accept_waiting(&socket) {
                     Ok(client) => {
                         self.counters.accepted.add(1);

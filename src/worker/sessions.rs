@@ -219,6 +219,10 @@ impl<D: Driver> Worker<D> {
             endpoint.session_closed();
             self.counters.retries.add(1);
         }
+        if let Some(slot) = abandoned {
+            self.terminate(slot, Ending::Close);
+        }
+        let session = &mut self.sessions[key as usize];
         let picked =
             self.view
                 .cluster_of(session.listener as usize)
@@ -230,9 +234,6 @@ impl<D: Driver> Worker<D> {
             picked.and_then(|endpoint| Some((endpoint, endpoint.address.as_ref()?)))
         else {
             session.relay.handle_no_endpoint();
-            if let Some(slot) = abandoned {
-                self.terminate(slot, Ending::Close);
-            }
             return;
         };
         session.tried.add(endpoint.id);
@@ -259,9 +260,6 @@ impl<D: Driver> Worker<D> {
                     .relay
                     .handle_connect_failed(self.now, CloseReason::of_connect(errno));
             }
-        }
-        if let Some(slot) = abandoned {
-            self.terminate(slot, Ending::Close);
         }
     }
 

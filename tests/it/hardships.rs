@@ -114,6 +114,41 @@ fn a_demonstration_that_nobody_reads_ends_in_order() {
     assert!(child.wait().expect("a child").success());
 }
 
+/// A pipe that takes no more, with both of its ends.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    writer
+        .write_all(&[b'x'; 64 * 1024])
+        .expect("what a new pipe holds");
+    (reader, writer)
+}
+
+#[test]
+fn an_output_that_is_stuck_keeps_no_process() {
+    let (_unread, full) = full_pipe();
+    let mut demo = ringlane()
+        .args(["demo", "--listen", "127.0.0.1:0", "--for", "1s"])
+        .stdout(Stdio::from(full))
+        .spawn()
+        .expect("the program starts");
+    let taken = std::net::TcpListener::bind(loopback(0)).expect("a free port");
+    let addr = taken.local_addr().expect("an address").to_string();
+    let (_unread, full) = full_pipe();
+    let mut run = ringlane()
+        .args(["run", "--listen", &addr, "--to", "127.0.0.1:9"])
+        .stderr(Stdio::from(full))
+        .spawn()
+        .expect("the program starts");
+    for (child, code) in [(&mut demo, 0), (&mut run, 1)] {
+        let mut status = None;
+        wait_until("it has ended", || {
+            status = child.try_wait().expect("a child");
+            status.is_some()
+        });
+        assert_eq!(status.and_then(|status| status.code()), Some(code));
+    }
+}
+
 /// The names of the threads of a process.
 fn threads(pid: u32) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
