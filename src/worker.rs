@@ -377,6 +377,12 @@ impl<D: Driver> Worker<D> {
         };
         self.counters.starved.add(1);
         let credit = self.sessions[key as usize].relay.credit(side);
+        if self.starved.len() == self.starved.capacity() {
+            // Those of sessions that have ended make room: two for each that may live are enough.
+            let connections = &mut self.connections;
+            self.starved
+                .retain(|(slot, _)| connections.get_mut(*slot).is_some());
+        }
         self.starved.push_back((slot, credit));
     }
 
@@ -385,12 +391,15 @@ impl<D: Driver> Worker<D> {
         if self.starved.is_empty() {
             return;
         }
-        for _ in 0..self.driver.replenish() {
+        let mut ready = self.driver.replenish();
+        while ready > 0 {
             let Some((slot, credit)) = self.starved.pop_front() else {
                 break;
             };
-            // A session that has ended meanwhile needs none.
-            let _started = self.arm_receive(slot, credit);
+            // A session that has ended meanwhile needs none, and leaves it to the next.
+            if self.arm_receive(slot, credit) {
+                ready -= 1;
+            }
         }
     }
 

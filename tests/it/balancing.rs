@@ -62,6 +62,10 @@ fn least_conn_fills_holes_over_all_workers() {
             open.sum::<u32>() == count
         });
     };
+    let counts = || -> Vec<u32> {
+        let endpoints = balancer.running().endpoints().iter();
+        endpoints.map(|endpoint| endpoint.open_sessions()).collect()
+    };
     let mut clients = Vec::new();
     for count in 1..=30 {
         let mut client = balancer.connect();
@@ -69,13 +73,7 @@ fn least_conn_fills_holes_over_all_workers() {
         clients.push(client);
         open(count);
     }
-    let counts: Vec<u32> = balancer
-        .running()
-        .endpoints()
-        .iter()
-        .map(|endpoint| endpoint.open_sessions())
-        .collect();
-    assert_eq!(counts, [10, 10, 10]);
+    assert_eq!(counts(), [10, 10, 10]);
     clients.truncate(15);
     open(15);
     for count in 16..=30 {
@@ -84,13 +82,7 @@ fn least_conn_fills_holes_over_all_workers() {
         clients.push(client);
         open(count);
     }
-    let counts: Vec<u32> = balancer
-        .running()
-        .endpoints()
-        .iter()
-        .map(|endpoint| endpoint.open_sessions())
-        .collect();
-    assert_eq!(counts, [10, 10, 10]);
+    assert_eq!(counts(), [10, 10, 10]);
 }
 
 #[test]
