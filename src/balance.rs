@@ -79,12 +79,23 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// Its share relative to the others; 0 means that it is never picked.
     pub weight: u32,
+    /// Whether its operator lets it be picked.
+    pub enabled: bool,
 }
 
 impl Member {
+    /// An endpoint that may be picked if its weight allows it.
+    pub fn new(endpoint: Arc<Endpoint>, weight: u32) -> Self {
+        Self {
+            endpoint,
+            weight,
+            enabled: true,
+        }
+    }
+
     /// Whether it may be picked.
     pub fn is_eligible(&self) -> bool {
-        self.weight > 0 && self.endpoint.address.is_some()
+        self.enabled && self.weight > 0 && self.endpoint.address.is_some()
     }
 }
 
@@ -130,7 +141,8 @@ impl Candidates {
     }
 
     fn is_open_to(&self, position: u16, tried: &Tried) -> bool {
-        !tried.contains(self.member(position).endpoint.id)
+        let endpoint = &self.member(position).endpoint;
+        endpoint.has_room() && !tried.contains(endpoint.id)
     }
 }
 
@@ -187,8 +199,8 @@ impl Balancer {
         }
     }
 
-    /// Chooses an endpoint among those that may be picked and were not tried; `None` if there is
-    /// none.
+    /// Chooses an endpoint among those that may be picked, have room and were not tried; `None` if
+    /// there is none.
     pub fn pick<'a>(
         &mut self,
         candidates: &'a Candidates,
@@ -218,6 +230,7 @@ mod tests {
                 Member {
                     endpoint: Arc::new(endpoint),
                     weight,
+                    enabled: true,
                 }
             })
             .collect();

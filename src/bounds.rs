@@ -69,6 +69,18 @@ pub const WORKERS_MAX: usize = 1024;
 /// The most listeners of one process.
 pub const LISTENERS_MAX: usize = 256;
 
+/// The most clusters of one process.
+pub const CLUSTERS_MAX: usize = 1024;
+
+/// The longest name of a listener, a cluster or an endpoint, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// The most bytes of all custom fields of a PROXY protocol header together.
+pub const PROXY_CUSTOM_BYTES_MAX: usize = 1024;
+
+/// The most pipes of one worker, and how many it has unless told otherwise. Each holds 256 KiB.
+pub const PIPES_MAX: usize = 256;
+
 /// The most endpoints of one cluster.
 pub const ENDPOINTS_MAX: usize = 16 * 1024;
 

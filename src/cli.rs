@@ -14,10 +14,12 @@ use tracing::level_filters::LevelFilter;
 
 use crate::balance::Policy;
 use crate::cli::log::Lines;
-use crate::plan::{CpuList, Plan, Target, Workers, parse_listen};
+use crate::plan::cpus::CpuList;
+use crate::plan::place::Bind;
+use crate::plan::problems::Problem;
+use crate::plan::{EndpointPlan, Plan};
 use crate::process::{self, ProcessError, Running};
 use crate::ring::features::Features;
-use crate::session::Settings;
 
 /// A layer-4 load balancer for Linux.
 #[derive(Debug, Parser)]
@@ -45,7 +47,7 @@ struct RunArguments {
     /// An endpoint: HOST:PORT or unix:/PATH, then maybe ,weight=N (1; 0 is never picked) and
     /// ,name=NAME; once for each endpoint
     #[arg(long = "to", value_name = "ENDPOINT", required = true)]
-    targets: Vec<Target>,
+    endpoints: Vec<EndpointPlan>,
     /// How an endpoint is chosen: round_robin or least_conn
     #[arg(long, value_name = "POLICY", default_value_t)]
     balance: Policy,
@@ -90,6 +92,14 @@ struct LogArguments {
 #[derive(Clone, Copy, Debug)]
 struct WorkerCount(Option<usize>);
 
+/// Reads an address to listen on.
+fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    match text.parse()? {
+        Bind::Tcp(addr) => Ok(addr),
+        Bind::Unix(_) => Err("a Unix socket needs a configuration file".to_string()),
+    }
+}
+
 fn parse_workers(text: &str) -> Result<WorkerCount, String> {
     match text {
         "auto" => Ok(WorkerCount(None)),
@@ -125,33 +135,30 @@ pub fn main() -> ExitCode {
 
 impl RunArguments {
     fn into_plan(self) -> Plan {
-        Plan {
-            listen: self.listen,
-            targets: self.targets,
-            policy: self.balance,
-            workers: Workers {
-                count: self.workers.0,
-                cpus: self.cpus,
-            },
-            settings: Settings {
-                connect_timeout: self.connect_timeout,
-                tries: self.tries,
-                retry_within: self.retry_within,
-                idle_timeout: self.idle_timeout,
-                half_close_timeout: self.half_close_timeout,
-            },
-            drain_timeout: self.drain_timeout,
-            max_sessions: self.max_sessions,
+        let mut plan = Plan::simple(&self.listen, self.endpoints);
+        plan.workers.count = self.workers.0;
+        plan.workers.cpus = self.cpus;
+        plan.process.drain_timeout = self.drain_timeout;
+        plan.max_sessions = self.max_sessions;
+        plan.log.level = self.log.log_level;
+        for cluster in &mut plan.clusters {
+            cluster.policy = self.balance;
+            cluster.connect_timeout = self.connect_timeout;
+            cluster.tries = self.tries;
+            cluster.retry_within = self.retry_within;
+            cluster.timeouts.idle = Some(self.idle_timeout);
+            cluster.timeouts.half_close = Some(self.half_close_timeout);
         }
+        plan
     }
 }
 
 fn run(arguments: RunArguments) -> Result<(), ProcessError> {
-    let _log = log::start(arguments.log.log_level).map_err(no_thread)?;
     let plan = arguments.into_plan();
+    let _log = log::start(plan.log.level).map_err(no_thread)?;
     let problems = plan.problems();
     if !problems.is_empty() {
-        return Err(ProcessError::Plan(problems));
+        return Err(in_words(problems));
     }
     let features = Features::probe()?;
     for line in features.report() {
@@ -163,13 +170,41 @@ fn run(arguments: RunArguments) -> Result<(), ProcessError> {
         source,
     })?;
     let running = Running::start_with(&plan, &features)?;
-    for addr in running.listen_addrs() {
-        tracing::info!(%addr, workers = running.counters().len(), "listening");
+    for bind in running.binds() {
+        tracing::info!(addr = %bind, workers = running.counters().len(), "listening");
     }
     for endpoint in running.endpoints() {
         tracing::info!(endpoint = endpoint.name, "endpoint");
     }
-    process::serve(running, &signals, plan.drain_timeout, None, |_| {})
+    process::serve(running, &signals, plan.process.drain_timeout, None, |_| {})
+}
+
+/// Names the options that a plan's problems come from: words have no other place.
+fn in_words(problems: Vec<Problem>) -> ProcessError {
+    let named = |problem: Problem| Problem {
+        path: option_of(&problem.path).to_string(),
+        ..problem
+    };
+    ProcessError::Plan(problems.into_iter().map(named).collect())
+}
+
+fn option_of(path: &str) -> &str {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    match path.split(['[', '.']).next() {
+        Some("listeners") => "--listen",
+        Some("workers") if last == "cpus" => "--cpus",
+        Some("workers") => "--workers",
+        Some("limits") => "--max-sessions",
+        Some("process") => "--drain-timeout",
+        _ => match last {
+            "connect" => "--connect-timeout",
+            "idle" => "--idle-timeout",
+            "half_close" => "--half-close-timeout",
+            "tries" => "--tries",
+            "within" => "--retry-within",
+            _ => "--to",
+        },
+    }
 }
 
 fn no_thread(source: std::io::Error) -> ProcessError {
@@ -182,6 +217,7 @@ fn no_thread(source: std::io::Error) -> ProcessError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan;
     use clap::CommandFactory;
 
     #[test]
@@ -203,7 +239,13 @@ mod tests {
             panic!("`run` is the command");
         };
         let plan = arguments.into_plan();
-        let default = Plan::new(plan.listen.clone(), plan.targets.clone());
-        assert_eq!(format!("{plan:?}"), format!("{default:?}"));
+        let endpoints = plan.clusters[0].endpoints.clone();
+        let default = Plan::simple(&[([127, 0, 0, 1], 1).into()], endpoints);
+        let settings = |plan: &Plan| plan::settings(&plan.listeners[0], &plan.clusters[0]);
+        assert_eq!(settings(&plan), settings(&default));
+        assert_eq!(plan.workers, default.workers);
+        assert_eq!(plan.process, default.process);
+        assert_eq!(plan.clusters[0].policy, default.clusters[0].policy);
+        assert_eq!(plan.log, default.log);
     }
 }

@@ -115,6 +115,8 @@ pub struct Settings {
     pub idle_timeout: Duration,
     /// The same once one side has finished.
     pub half_close_timeout: Duration,
+    /// How long a session may last, if there is an end to it, and by how much less at random.
+    pub max_age: Option<(Duration, Duration)>,
 }
 
 impl Default for Settings {
@@ -125,6 +127,7 @@ impl Default for Settings {
             retry_within: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(3600),
             half_close_timeout: Duration::from_secs(60),
+            max_age: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::balance::{Candidates, Policy};
 use crate::id::{ClusterId, Epoch, ListenerId};
+use crate::limits::Limit;
 use crate::session::Settings;
 
 /// The whole configuration and health at one moment.
@@ -16,7 +17,7 @@ use crate::session::Settings;
 pub struct View {
     /// Its number; a newer view has a greater one.
     pub epoch: Epoch,
-    /// The listeners, in the order in which workers were given their sockets.
+    /// The listeners; a worker's sockets name theirs by position.
     pub listeners: Vec<ListenerView>,
     /// The clusters that listeners refer to by position.
     pub clusters: Vec<Arc<ClusterView>>,
@@ -30,7 +31,7 @@ impl View {
     }
 }
 
-/// A bound address.
+/// What is accepted, at one address or several.
 #[derive(Clone, Debug)]
 pub struct ListenerView {
     /// Its identity.
@@ -39,6 +40,23 @@ pub struct ListenerView {
     pub name: String,
     /// The position of its cluster in [`View::clusters`].
     pub cluster: usize,
+    /// What its sessions start with.
+    pub settings: Settings,
+    /// The sessions that it may have at a time, if there are fewer than of the process.
+    pub limit: Option<Arc<Limit>>,
+}
+
+impl ListenerView {
+    /// A listener without a limit of its own.
+    pub fn new(id: ListenerId, name: String, cluster: usize, settings: Settings) -> Self {
+        Self {
+            id,
+            name,
+            cluster,
+            settings,
+            limit: None,
+        }
+    }
 }
 
 /// A group of endpoints with one policy.
@@ -52,6 +70,4 @@ pub struct ClusterView {
     pub policy: Policy,
     /// The endpoints.
     pub candidates: Candidates,
-    /// What its sessions start with.
-    pub settings: Settings,
 }

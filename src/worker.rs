@@ -44,8 +44,8 @@ use table::Table;
 pub struct Parts<D: Driver> {
     /// What carries its I/O.
     pub driver: D,
-    /// Its listening sockets, in the order of the view's listeners.
-    pub listeners: Vec<D::Socket>,
+    /// Its listening sockets, each with the position of its listener in the view.
+    pub listeners: Vec<(usize, D::Socket)>,
     /// Control's words.
     pub inbox: Inbox,
     /// How many workers there are.

@@ -24,7 +24,7 @@ use ringlane::limits::Limit;
 use ringlane::metrics::WorkerCounters;
 use ringlane::ring::features::Features;
 use ringlane::ring::uring::{Socket, Uring};
-use ringlane::session::Settings;
+use ringlane::session::{Settings, Transport};
 use ringlane::sys::{socket, wake::Waker};
 use ringlane::update::{self, Command, Post, Wake};
 use ringlane::view::{ClusterView, ListenerView, View};
@@ -89,17 +89,9 @@ fn view(endpoint: SocketAddr) -> View {
         id: ClusterId(1),
         name: "default".to_string(),
         policy: Policy::RoundRobin,
-        candidates: Candidates::new(vec![Member {
-            endpoint,
-            weight: 1,
-        }]),
-        settings: Settings::default(),
+        candidates: Candidates::new(vec![Member::new(endpoint, 1)]),
     };
-    let listener = ListenerView {
-        id: ListenerId(1),
-        name: "test".to_string(),
-        cluster: 0,
-    };
+    let listener = ListenerView::new(ListenerId(1), "test".to_string(), 0, Settings::default());
     View {
         epoch: Epoch(1),
         listeners: vec![listener],
@@ -162,7 +154,7 @@ fn messages_and_sessions_cost_no_allocation_after_warm_up() {
         let driver = Uring::new(&features, ARENA_BUFFERS_MIN, wake).expect("a ring");
         let mut worker = Worker::new(Parts {
             driver,
-            listeners: vec![Socket::tcp(listener)],
+            listeners: vec![(0, Socket::new(listener, Transport::Tcp))],
             inbox,
             workers: 1,
             session_limit: Arc::new(Limit::new(1000)),

@@ -48,6 +48,8 @@ pub struct Endpoint {
     pub name: String,
     /// Where it is; `None` for a name that did not resolve, which is never picked.
     pub address: Option<Address>,
+    /// At most so many sessions at a time, over all workers.
+    pub max_connections: Option<u32>,
     open: OpenCount,
     counters: Box<[EndpointCounters]>,
 }
@@ -65,6 +67,7 @@ impl Endpoint {
             id,
             name,
             address,
+            max_connections: None,
             open: OpenCount::default(),
             counters,
         }
@@ -75,12 +78,29 @@ impl Endpoint {
         self.open.0.load(Ordering::Relaxed)
     }
 
-    /// Counts a session in.
-    pub fn session_opened(&self) {
-        self.open.0.fetch_add(1, Ordering::Relaxed);
+    /// Whether there is room for another session; another worker may take it first.
+    pub fn has_room(&self) -> bool {
+        self.max_connections
+            .is_none_or(|max| self.open_sessions() < max)
     }
 
-    /// Counts a session out.
+    /// Counts a session in; `false` if that would be one too many.
+    ///
+    /// Cost: one atomic operation on a line that all workers share.
+    #[must_use]
+    pub fn try_open_session(&self) -> bool {
+        let Some(max) = self.max_connections else {
+            self.open.0.fetch_add(1, Ordering::Relaxed);
+            return true;
+        };
+        let raised = |count: u32| (count < max).then_some(count + 1);
+        self.open
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, raised)
+            .is_ok()
+    }
+
+    /// Counts a session out that [`try_open_session`](Self::try_open_session) counted in.
     pub fn session_closed(&self) {
         self.open.0.fetch_sub(1, Ordering::Relaxed);
     }

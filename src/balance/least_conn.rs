@@ -81,7 +81,7 @@ mod tests {
         for _ in 0..sessions {
             let position = policy.pick(&candidates, &Tried::default(), &mut rng);
             let position = position.expect("there is an eligible endpoint");
-            candidates.member(position).endpoint.session_opened();
+            assert!(candidates.member(position).endpoint.try_open_session());
         }
         candidates
             .members()
@@ -100,7 +100,7 @@ mod tests {
     fn fills_holes_first() {
         let candidates = candidates(&[1, 1, 1]);
         for position in [0, 1, 2, 0, 2] {
-            candidates.member(position).endpoint.session_opened();
+            assert!(candidates.member(position).endpoint.try_open_session());
         }
         let mut policy = LeastConn::new(WorkerIndex(0));
         let mut rng = fastrand::Rng::with_seed(3);

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use crate::cli::log::Lines;
 use crate::cli::no_thread;
 use crate::cli::sample::SampleEndpoint;
-use crate::plan::{Place, Plan, Target, parse_listen};
+use crate::plan::place::{Bind, Place};
+use crate::plan::{EndpointPlan, Plan};
 use crate::process::{self, ProcessError, Running};
 
 /// The words of `ringlane demo`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Accept connections here
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = parse_listen)]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = super::parse_listen)]
     listen: SocketAddr,
     /// End by itself after this time
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -34,17 +35,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), ProcessError> {
         source,
     })?;
     let mut samples = Vec::new();
-    let mut targets = Vec::new();
+    let mut endpoints = Vec::new();
     for weight in WEIGHTS {
         let sample = SampleEndpoint::start(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        targets.push(Target {
-            place: Place::Address(sample.addr),
-            weight,
-            name: None,
-        });
+        let mut endpoint = EndpointPlan::at(Place::Address(sample.addr));
+        endpoint.weight = weight;
+        endpoints.push(endpoint);
         samples.push(sample);
     }
-    let plan = Plan::new(vec![arguments.listen], targets);
+    let plan = Plan::simple(&[arguments.listen], endpoints);
     let running = Running::start(&plan)?;
     let out = Lines::start(std::io::stdout()).map_err(no_thread)?;
     introduce(&out, &running);
@@ -68,7 +67,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), ProcessError> {
 }
 
 fn introduce(out: &Lines, running: &Running) {
-    let addr = running.listen_addrs()[0];
+    let Some(Bind::Tcp(addr)) = running.binds().first() else {
+        return;
+    };
     let (ip, port) = (addr.ip(), addr.port());
     let workers = running.counters().len();
     out.say(&format!(

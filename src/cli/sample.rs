@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::plan::place::Bind;
 use crate::process::{self, ProcessError};
 
 /// The words of `ringlane testserver`.
@@ -61,7 +62,7 @@ impl SampleEndpoint {
     ///
     /// Errors: the port cannot be bound.
     pub(super) fn start(addr: SocketAddr) -> Result<Self, ProcessError> {
-        let refused = |error: io::Error| ProcessError::bind(addr, &error);
+        let refused = |error: io::Error| ProcessError::bind(&Bind::Tcp(addr), &error);
         let listener = TcpListener::bind(addr).map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
         let answered = Arc::new(AtomicU64::new(0));

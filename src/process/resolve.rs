@@ -7,25 +7,34 @@ use std::sync::Arc;
 use crate::balance::Member;
 use crate::balance::endpoint::{Address, Endpoint};
 use crate::id::EndpointId;
-use crate::plan::{Place, Target};
+use crate::plan::EndpointPlan;
+use crate::plan::place::Place;
 
-/// Makes the members of a cluster: one for each address of each target. A name that does not
-/// resolve is a member that is down, so that the others can serve.
-pub(super) fn members(targets: &[Target], workers: usize) -> Vec<Member> {
+/// Makes the members of a cluster: one for each address of each endpoint of the plan, with ids
+/// from `first` up. A name that does not resolve is a member that is down, so that the others can
+/// serve.
+pub(super) fn members(plans: &[EndpointPlan], first: EndpointId, workers: usize) -> Vec<Member> {
     let mut members: Vec<Member> = Vec::new();
-    for target in targets {
-        let title = target
-            .name
-            .clone()
-            .unwrap_or_else(|| target.place.to_string());
-        let addresses = addresses(&target.place);
+    for plan in plans {
+        let title = plan.name.clone().unwrap_or_else(|| plan.place.to_string());
+        let addresses = addresses(&plan.place);
         let several = addresses.len() > 1;
+        let mut add = |name: String, address: Option<Address>| {
+            let id = EndpointId(first.0 + members.len() as u32);
+            let mut endpoint = Endpoint::new(id, name, address, workers);
+            endpoint.max_connections = plan.max_connections;
+            members.push(Member {
+                endpoint: Arc::new(endpoint),
+                weight: plan.weight,
+                enabled: plan.enabled,
+            });
+        };
         if addresses.is_empty() {
             tracing::warn!(
                 endpoint = title,
                 "the name does not resolve: the endpoint is down"
             );
-            members.push(member(&members, title, None, target.weight, workers));
+            add(title, None);
             continue;
         }
         for address in addresses {
@@ -34,30 +43,10 @@ pub(super) fn members(targets: &[Target], workers: usize) -> Vec<Member> {
             } else {
                 title.clone()
             };
-            members.push(member(
-                &members,
-                name,
-                Some(address),
-                target.weight,
-                workers,
-            ));
+            add(name, Some(address));
         }
     }
     members
-}
-
-fn member(
-    before: &[Member],
-    name: String,
-    address: Option<Address>,
-    weight: u32,
-    workers: usize,
-) -> Member {
-    let id = EndpointId(before.len() as u32 + 1);
-    Member {
-        endpoint: Arc::new(Endpoint::new(id, name, address, workers)),
-        weight,
-    }
 }
 
 fn addresses(place: &Place) -> Vec<Address> {
@@ -82,11 +71,11 @@ mod tests {
     use super::*;
 
     fn resolved(targets: &[&str]) -> Vec<(String, bool)> {
-        let targets: Vec<Target> = targets
+        let plans: Vec<EndpointPlan> = targets
             .iter()
-            .map(|text| text.parse().expect("a target"))
+            .map(|text| text.parse().expect("an endpoint"))
             .collect();
-        members(&targets, 1)
+        members(&plans, EndpointId(1), 1)
             .iter()
             .map(|member| (member.endpoint.name.clone(), member.is_eligible()))
             .collect()

@@ -42,12 +42,9 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Takes over a listening or connected TCP socket.
-    pub fn tcp(fd: OwnedFd) -> Self {
-        Self {
-            fd,
-            transport: Transport::Tcp,
-        }
+    /// Takes over a listening or connected socket.
+    pub fn new(fd: OwnedFd, transport: Transport) -> Self {
+        Self { fd, transport }
     }
 
     fn raw(&self) -> Fd {
@@ -70,6 +67,8 @@ pub struct Uring {
     spare: Vec<Box<Record>>,
     /// How many records there are, spare or not.
     record_count: usize,
+    /// By a listener's slot: what kind of connections it accepts.
+    accepting: Vec<Transport>,
     batch: Vec<Raw>,
     next: usize,
     in_flight: usize,
@@ -98,6 +97,7 @@ impl Uring {
             connected: VecDeque::new(),
             spare: Vec::new(),
             record_count: 0,
+            accepting: Vec::new(),
             batch: Vec::with_capacity(CQ_ENTRIES as usize),
             next: 0,
             in_flight: 0,
@@ -224,8 +224,11 @@ impl Uring {
         };
         let event = match operation {
             Operation::Accept => Event::Accepted {
-                // SAFETY: the kernel has just made this descriptor for us.
-                result: result.map(|fd| Socket::tcp(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })),
+                result: result.map(|fd| {
+                    // SAFETY: the kernel has just made this descriptor for us.
+                    let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+                    Socket::new(fd, self.accepted_transport(slot))
+                }),
                 more,
             },
             Operation::Connect => {
@@ -255,6 +258,11 @@ impl Uring {
             }
         };
         Some(Completion { slot, event })
+    }
+
+    fn accepted_transport(&self, listener: Slot) -> Transport {
+        let transport = self.accepting.get(listener.index as usize);
+        transport.copied().unwrap_or(Transport::Tcp)
     }
 
     fn decode_receive(
@@ -331,6 +339,11 @@ impl Driver for Uring {
     }
 
     fn accept(&mut self, listener: &Socket, slot: Slot) {
+        let index = slot.index as usize;
+        if index >= self.accepting.len() {
+            self.accepting.resize(index + 1, Transport::Tcp);
+        }
+        self.accepting[index] = listener.transport;
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         let entry = opcode::AcceptMulti::new(listener.raw())
             .flags(flags)
@@ -404,7 +417,7 @@ impl Driver for Uring {
     fn accept_waiting(&mut self, listener: &Socket) -> Result<Socket, Errno> {
         let accepted = sys::socket::accept_waiting(listener.fd.as_fd());
         accepted
-            .map(Socket::tcp)
+            .map(|fd| Socket::new(fd, listener.transport))
             .map_err(|error| Errno::from_io(&error))
     }
 

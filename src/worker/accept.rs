@@ -16,6 +16,8 @@ use crate::worker::{Stage, Worker};
 /// A listening socket of this worker.
 #[derive(Debug)]
 pub(super) struct Listener<S> {
+    /// Its position in the view.
+    place: usize,
     /// `None` once closed.
     socket: Option<S>,
     state: State,
@@ -32,8 +34,9 @@ enum State {
 }
 
 impl<S> Listener<S> {
-    pub(super) fn new(socket: S) -> Self {
+    pub(super) fn new((place, socket): (usize, S)) -> Self {
         Self {
+            place,
             socket: Some(socket),
             state: State::Idle,
         }
@@ -71,7 +74,8 @@ impl<D: Driver> Worker<D> {
         match result {
             Ok(socket) => {
                 self.counters.accepted.add(1);
-                self.admit(position, socket);
+                let place = listener.place;
+                self.admit(place, socket);
             }
             Err(errno) if errno.is_shortage() => {
                 self.counters.accept_pauses.add(1);
@@ -111,7 +115,7 @@ impl<D: Driver> Worker<D> {
             return;
         }
         for (position, listener) in self.listeners.iter_mut().enumerate() {
-            let is_in_view = position < self.view.listeners.len();
+            let is_in_view = listener.place < self.view.listeners.len();
             if let Some(socket) = &listener.socket
                 && listener.state == State::Idle
                 && is_in_view
@@ -189,7 +193,8 @@ impl<D: Driver> Worker<D> {
         let Some(socket) = self.listeners[position].socket.take() else {
             return;
         };
-        let is_in_view = position < self.view.listeners.len();
+        let place = self.listeners[position].place;
+        let is_in_view = place < self.view.listeners.len();
         if is_in_view && !matches!(self.stage, Stage::Stopping { .. }) {
             let mut taken = 0;
             loop {
@@ -203,7 +208,7 @@ impl<D: Driver> Worker<D> {
                 match self.driver.accept_waiting(&socket) {
                     Ok(client) => {
                         self.counters.accepted.add(1);
-                        self.admit(position, client);
+                        self.admit(place, client);
                     }
                     Err(errno) if errno.is_shortage() => {
                         // Clients wait, and will be taken when a session has ended.

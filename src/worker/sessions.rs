@@ -58,12 +58,12 @@ enum Ending {
 impl<D: Driver> Worker<D> {
     /// Starts a session that the limit has admitted.
     pub(super) fn start_session(&mut self, listener: usize, socket: D::Socket) {
-        let Some((_, cluster)) = self.view.cluster_of(listener) else {
+        let Some(view) = self.view.listeners.get(listener) else {
             self.turn_away(socket, CloseReason::NoEndpoint);
             self.session_limit.release();
             return;
         };
-        let relay = Relay::new(self.now, cluster.settings);
+        let relay = Relay::new(self.now, view.settings);
         let entry = self.sessions.vacant_entry();
         let key = entry.key() as u32;
         let client = self.connections.insert(Connection {
@@ -236,10 +236,13 @@ impl<D: Driver> Worker<D> {
             session.relay.handle_no_endpoint();
             return;
         };
+        if !endpoint.try_open_session() {
+            session.relay.handle_no_endpoint();
+            return;
+        }
         session.tried.add(endpoint.id);
         match self.driver.open(address) {
             Ok(socket) => {
-                endpoint.session_opened();
                 session.endpoint = Some(Arc::clone(endpoint));
                 let mut armed = Armed::default();
                 let _nothing_else_in_flight = armed.try_insert(Operation::Connect);
@@ -256,6 +259,7 @@ impl<D: Driver> Worker<D> {
                 }
             }
             Err(errno) => {
+                endpoint.session_closed();
                 session
                     .relay
                     .handle_connect_failed(self.now, CloseReason::of_connect(errno));

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ringlane::balance::Policy;
 use ringlane::error::CloseReason;
-use ringlane::plan::{Place, Target};
+use ringlane::plan::place::Place;
+use ringlane::plan::{EndpointPlan, ListenerPlan};
 
 use crate::support::endpoint::{Endpoint, Mute, refusing};
 use crate::support::{Balancer, End, plan, read_to_end, wait_until};
@@ -20,9 +21,9 @@ fn weights_are_exact_and_zero_is_never_picked() {
     ];
     let mut plan = plan(&endpoints.each_ref().map(|endpoint| endpoint.addr));
     plan.workers.count = Some(1);
-    plan.targets[0].weight = 3;
-    plan.targets[1].weight = 1;
-    plan.targets[2].weight = 0;
+    plan.clusters[0].endpoints[0].weight = 3;
+    plan.clusters[0].endpoints[1].weight = 1;
+    plan.clusters[0].endpoints[2].weight = 0;
     let balancer = Balancer::start(&plan);
     for _ in 0..100 {
         let (_, end) = read_to_end(&mut balancer.connect());
@@ -35,7 +36,7 @@ fn weights_are_exact_and_zero_is_never_picked() {
 fn two_workers_together_keep_the_weights() {
     let endpoints = [Endpoint::name("a"), Endpoint::name("b")];
     let mut plan = plan(&endpoints.each_ref().map(|endpoint| endpoint.addr));
-    plan.targets[0].weight = 3;
+    plan.clusters[0].endpoints[0].weight = 3;
     let balancer = Balancer::start(&plan);
     for _ in 0..400 {
         read_to_end(&mut balancer.connect());
@@ -50,7 +51,7 @@ fn two_workers_together_keep_the_weights() {
 fn least_conn_fills_holes_over_all_workers() {
     let endpoints = [Endpoint::echo(), Endpoint::echo(), Endpoint::echo()];
     let mut plan = plan(&endpoints.each_ref().map(|endpoint| endpoint.addr));
-    plan.policy = Policy::LeastConn;
+    plan.clusters[0].policy = Policy::LeastConn;
     let balancer = Balancer::start(&plan);
     let open = |count: u32| {
         wait_until("the sessions are open", || {
@@ -118,7 +119,7 @@ fn when_every_endpoint_refuses_the_client_is_reset() {
 #[test]
 fn without_an_endpoint_the_client_is_reset_at_once() {
     let mut plan = plan(&[refusing()]);
-    plan.targets[0].weight = 0;
+    plan.clusters[0].endpoints[0].weight = 0;
     let balancer = Balancer::start(&plan);
     assert_eq!(
         read_to_end(&mut balancer.connect()),
@@ -133,7 +134,7 @@ fn an_endpoint_that_does_not_answer_is_given_up_for_another() {
     let good = Endpoint::name("good");
     let mut plan = plan(&[mute.addr, good.addr]);
     plan.workers.count = Some(1);
-    plan.settings.connect_timeout = Duration::from_millis(200);
+    plan.clusters[0].connect_timeout = Duration::from_millis(200);
     let balancer = Balancer::start(&plan);
     for _ in 0..2 {
         let seen = read_to_end(&mut balancer.connect());
@@ -165,12 +166,8 @@ fn a_name_stands_for_all_its_addresses_and_may_be_unknown() {
     let good = Endpoint::name("good");
     let mut plan = plan(&[good.addr]);
     let unknown = Place::Host("nowhere.invalid".to_string(), 80);
-    plan.targets.push(Target {
-        place: unknown,
-        weight: 1,
-        name: None,
-    });
-    plan.targets[0].place = Place::Host("localhost".to_string(), good.addr.port());
+    plan.clusters[0].endpoints.push(EndpointPlan::at(unknown));
+    plan.clusters[0].endpoints[0].place = Place::Host("localhost".to_string(), good.addr.port());
     let balancer = Balancer::start(&plan);
     for _ in 0..10 {
         assert_eq!(
@@ -190,13 +187,11 @@ fn ipv6_is_served_and_connected_to() {
         }
     });
     let mut plan = plan(&[endpoint]);
-    plan.listen = vec![
-        "[::1]:0".parse().expect("an address"),
-        crate::support::loopback(0),
-    ];
+    let six = "[::1]:0".parse().expect("an address");
+    plan.listeners.push(ListenerPlan::on(six, "default"));
     let balancer = Balancer::start(&plan);
-    for addr in balancer.running().listen_addrs() {
-        let mut client = crate::support::connect(*addr);
+    for addr in balancer.addrs() {
+        let mut client = crate::support::connect(addr);
         assert_eq!(read_to_end(&mut client), (b"six".to_vec(), End::Fin));
     }
 }

@@ -12,7 +12,8 @@ use std::os::fd::AsFd;
 use std::process::{Child, Stdio};
 
 use ringlane::error::CloseReason;
-use ringlane::plan::{Place, Target};
+use ringlane::plan::EndpointPlan;
+use ringlane::plan::place::Place;
 
 use crate::support::endpoint::Endpoint;
 use crate::support::program::{Program, ringlane};
@@ -250,14 +251,9 @@ fn a_unix_endpoint_with_a_full_backlog_is_passed_over() {
         .expect("the one that fits the backlog");
     let good = Endpoint::name("good");
     let mut plan = plan(&[good.addr]);
-    plan.targets.insert(
-        0,
-        Target {
-            place: Place::Unix(path),
-            weight: 1,
-            name: None,
-        },
-    );
+    plan.clusters[0]
+        .endpoints
+        .insert(0, EndpointPlan::at(Place::Unix(path)));
     let balancer = Balancer::start(&plan);
     for _ in 0..10 {
         let seen = read_to_end(&mut balancer.connect());

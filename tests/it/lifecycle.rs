@@ -143,8 +143,8 @@ fn idle_sessions_are_reset_and_half_closed_ones_sooner() {
         Ok(())
     });
     let mut plan = plan(&[silent.addr]);
-    plan.settings.idle_timeout = std::time::Duration::from_millis(300);
-    plan.settings.half_close_timeout = std::time::Duration::from_millis(100);
+    plan.clusters[0].timeouts.idle = Some(std::time::Duration::from_millis(300));
+    plan.clusters[0].timeouts.half_close = Some(std::time::Duration::from_millis(100));
     let balancer = Balancer::start(&plan);
     let mut idle = balancer.connect();
     let mut half_closed = balancer.connect();

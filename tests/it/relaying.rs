@@ -11,7 +11,8 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use ringlane::error::CloseReason;
-use ringlane::plan::{Place, Target};
+use ringlane::plan::EndpointPlan;
+use ringlane::plan::place::Place;
 use ringlane::ring::features::Features;
 use socket2::SockRef;
 
@@ -71,17 +72,10 @@ fn receives_of_one_buffer_each_carry_the_same_bytes() {
     let echo = Endpoint::echo();
     let mut features = Features::probe().expect("io_uring");
     features.byte_budget = false;
-    let running = ringlane::process::Running::start_with(&plan(&[echo.addr]), &features)
-        .expect("the balancer starts");
+    let balancer = Balancer::start_with(&plan(&[echo.addr]), &features);
     for seed in 0..4 {
-        exchange(
-            crate::support::connect(running.listen_addrs()[0]),
-            seed,
-            1 << (5 * seed + 4),
-        );
+        exchange(balancer.connect(), seed, 1 << (5 * seed + 4));
     }
-    running.stop();
-    running.join().expect("it ends in order");
 }
 
 #[test]
@@ -98,11 +92,7 @@ fn a_unix_socket_is_an_endpoint_like_any_other() {
         }
     });
     let mut plan = plan(&[]);
-    plan.targets = vec![Target {
-        place: Place::Unix(path),
-        weight: 1,
-        name: None,
-    }];
+    plan.clusters[0].endpoints = vec![EndpointPlan::at(Place::Unix(path))];
     let balancer = Balancer::start(&plan);
     for seed in 0..4 {
         exchange(balancer.connect(), seed, 100_000);

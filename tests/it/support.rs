@@ -14,8 +14,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use ringlane::error::CloseReason;
-use ringlane::plan::{Place, Plan, Target, Workers};
+use ringlane::plan::place::{Bind, Place};
+use ringlane::plan::{EndpointPlan, Plan};
 use ringlane::process::Running;
+use ringlane::ring::features::Features;
 use socket2::SockRef;
 
 /// After this long without the thing that a test waits for, it has failed.
@@ -34,19 +36,12 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A plan with one listener on a free port.
 pub(crate) fn plan(endpoints: &[SocketAddr]) -> Plan {
-    let targets = endpoints
+    let endpoints = endpoints
         .iter()
-        .map(|addr| Target {
-            place: Place::Address(*addr),
-            weight: 1,
-            name: None,
-        })
+        .map(|addr| EndpointPlan::at(Place::Address(*addr)))
         .collect();
-    let mut plan = Plan::new(vec![loopback(0)], targets);
-    plan.workers = Workers {
-        count: Some(2),
-        cpus: None,
-    };
+    let mut plan = Plan::simple(&[loopback(0)], endpoints);
+    plan.workers.count = Some(2);
     plan
 }
 
@@ -63,8 +58,15 @@ pub(crate) struct Balancer {
 impl Balancer {
     /// Starts one.
     pub(crate) fn start(plan: &Plan) -> Self {
+        let features = Features::probe().expect("io_uring");
+        Self::start_with(plan, &features)
+    }
+
+    /// Starts one that uses these features of the kernel.
+    pub(crate) fn start_with(plan: &Plan, features: &Features) -> Self {
+        let running = Running::start_with(plan, features).expect("the balancer starts");
         Self {
-            running: Some(Running::start(plan).expect("the balancer starts")),
+            running: Some(running),
         }
     }
 
@@ -75,7 +77,18 @@ impl Balancer {
 
     /// Where its first listener is.
     pub(crate) fn addr(&self) -> SocketAddr {
-        self.running().listen_addrs()[0]
+        self.addrs()[0]
+    }
+
+    /// Where its listeners are.
+    pub(crate) fn addrs(&self) -> Vec<SocketAddr> {
+        let binds = self.running().binds().iter();
+        binds
+            .filter_map(|bind| match bind {
+                Bind::Tcp(addr) => Some(*addr),
+                Bind::Unix(_) => None,
+            })
+            .collect()
     }
 
     /// Connects a client.

@@ -16,6 +16,7 @@ use ringlane::bounds::{ARENA_BUFFERS_MIN, BACKLOG_MAX};
 use ringlane::id::WorkerIndex;
 use ringlane::ring::features::Features;
 use ringlane::ring::uring::{Socket, Uring};
+use ringlane::session::Transport;
 use ringlane::sys;
 use ringlane::sys::wake::Waker;
 use ringlane::update::{self, Event as News, Wake};
@@ -89,7 +90,11 @@ impl Kernel {
             };
             let mut worker = Worker::new(Parts {
                 driver,
-                listeners: sockets.into_iter().map(Socket::tcp).collect(),
+                listeners: sockets
+                    .into_iter()
+                    .map(|fd| Socket::new(fd, Transport::Tcp))
+                    .enumerate()
+                    .collect(),
                 inbox,
                 workers: 1,
                 session_limit: limit,

@@ -55,6 +55,7 @@ const SETTINGS: Settings = Settings {
     retry_within: Duration::from_secs(10),
     idle_timeout: Duration::from_secs(60),
     half_close_timeout: Duration::from_secs(60),
+    max_age: None,
 };
 
 /// One endpoint over TCP.

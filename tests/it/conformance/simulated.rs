@@ -67,7 +67,9 @@ impl Simulated {
             lateness: 10,
         };
         let mut driver = SimDriver::new(kernel, network, Actors::default());
-        let listeners = (0..setup.listeners).map(|_| driver.listen()).collect();
+        let listeners = (0..setup.listeners)
+            .map(|place| (place, driver.listen()))
+            .collect();
         let (events_sender, news) = update::events();
         let (post, inbox) = update::channel(WorkerIndex(0), events_sender);
         let mut desk = Desk::new(post, setup, addresses);

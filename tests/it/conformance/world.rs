@@ -115,10 +115,7 @@ impl Desk {
             .endpoints
             .iter()
             .zip(weights)
-            .map(|(endpoint, weight)| Member {
-                endpoint: Arc::clone(endpoint),
-                weight: *weight,
-            })
+            .map(|(endpoint, weight)| Member::new(Arc::clone(endpoint), *weight))
             .collect();
         let groups: Vec<Vec<Member>> = if self.setup.listeners == 1 {
             vec![members]
@@ -131,13 +128,11 @@ impl Desk {
                 name: format!("cluster {id}"),
                 policy: self.setup.policy,
                 candidates: Candidates::new(members),
-                settings: self.setup.settings,
             })
         };
-        let listener = |place: usize| ListenerView {
-            id: ListenerId(place as u32),
-            name: format!("listener {place}"),
-            cluster: place,
+        let listener = |place: usize| {
+            let id = ListenerId(place as u32);
+            ListenerView::new(id, format!("listener {place}"), place, self.setup.settings)
         };
         self.post.publish(Arc::new(View {
             epoch: Epoch(self.epoch),

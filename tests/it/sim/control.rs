@@ -132,13 +132,13 @@ impl Control {
         self.epoch += 1;
         let least = u32::from(self.epoch == 1);
         let mut cluster = |id: u32| {
-            let member = |endpoint: &Arc<Endpoint>| Member {
-                endpoint: Arc::clone(endpoint),
-                weight: if rng.u8(..8) == 0 {
+            let member = |endpoint: &Arc<Endpoint>| {
+                let weight = if rng.u8(..8) == 0 {
                     least
                 } else {
                     rng.u32(1..4)
-                },
+                };
+                Member::new(Arc::clone(endpoint), weight)
             };
             let members = self.endpoints.iter().map(member).collect();
             Arc::new(ClusterView {
@@ -150,14 +150,12 @@ impl Control {
                     Policy::LeastConn
                 },
                 candidates: Candidates::new(members),
-                settings: self.settings,
             })
         };
         let clusters = vec![cluster(0), cluster(1)];
-        let listener = |place: usize| ListenerView {
-            id: ListenerId(place as u32),
-            name: format!("listener {place}"),
-            cluster: place % 2,
+        let listener = |place: usize| {
+            let id = ListenerId(place as u32);
+            ListenerView::new(id, format!("listener {place}"), place % 2, self.settings)
         };
         let listeners = (0..self.listeners).map(listener).collect();
         View {

@@ -83,7 +83,9 @@ impl Run {
             control: Some(control),
         };
         let mut driver = SimDriver::new(kernel, network, actors);
-        let sockets = (0..listeners).map(|_| driver.listen()).collect();
+        let sockets = (0..listeners)
+            .map(|place| (place, driver.listen()))
+            .collect();
         let limit = Arc::new(Limit::new(rng.choice([2, 5, 64, 64]).unwrap_or(64)));
         let counters = Arc::new(WorkerCounters::default());
         let worker = Worker::new(Parts {
@@ -244,6 +246,7 @@ fn random_settings(rng: &mut fastrand::Rng) -> Settings {
         retry_within: Duration::from_secs(rng.u64(1..10)),
         idle_timeout: Duration::from_secs(45),
         half_close_timeout: Duration::from_secs(40),
+        max_age: None,
     }
 }
 

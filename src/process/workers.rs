@@ -1,0 +1,205 @@
+//! Workers' threads: on which CPUs, with how many sessions, and how one starts.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::bounds::{
+    ARENA_BUFFERS_MAX, ARENA_BUFFERS_MIN, BACKLOG_MAX, BACKLOG_MIN, DESCRIPTORS_KEPT, PARKED_PART,
+    SESSIONS_MAX, WORKERS_MAX,
+};
+use crate::control::Control;
+use crate::error::Errno;
+use crate::id::WorkerIndex;
+use crate::limits::Limit;
+use crate::metrics::WorkerCounters;
+use crate::plan::Plan;
+use crate::plan::problems::Problem;
+use crate::process::listeners::Listening;
+use crate::process::{ProcessError, Running};
+use crate::ring::features::{Features, Unavailable};
+use crate::ring::uring::{Socket, Uring};
+use crate::sys::{self, wake::Waker};
+use crate::update::{self, Event, Inbox};
+use crate::worker::{Parts, Worker};
+
+impl Running {
+    pub(super) fn spawn_workers(
+        &mut self,
+        cpus: &[usize],
+        sockets: Vec<Vec<Listening>>,
+        features: &Features,
+    ) -> Result<(), ProcessError> {
+        let system = |what| move |source| ProcessError::System { what, source };
+        let (event_sender, events) = update::events();
+        let buffers = arena_buffers(self.session_limit.max());
+        let mut links = Vec::new();
+        let mut starts = Vec::new();
+        let (ready_sender, ready) = crossbeam_channel::bounded::<io::Result<()>>(cpus.len());
+        for ((index, &cpu), sockets) in (0u16..).zip(cpus).zip(sockets) {
+            let (waker, wake) = Waker::new().map_err(system("an eventfd"))?;
+            let (post, inbox) = update::channel(WorkerIndex(index), event_sender.clone());
+            links.push((post, waker));
+            let counters = Arc::new(WorkerCounters::default());
+            self.counters.push(Arc::clone(&counters));
+            starts.push(Start {
+                cpu,
+                workers: cpus.len(),
+                features: *features,
+                buffers,
+                wake,
+                sockets,
+                inbox,
+                counters,
+                session_limit: Arc::clone(&self.session_limit),
+                ready: ready_sender.clone(),
+                events: event_sender.clone(),
+            });
+        }
+        self.control = Control::new(links, events);
+        for start in starts {
+            let worker = start.inbox.worker();
+            let spawned = std::thread::Builder::new()
+                .name(format!("worker {}", worker.0))
+                .spawn(move || start.run());
+            match spawned {
+                Ok(thread) => self.threads.push(thread),
+                Err(source) => {
+                    let failure = Some(Errno::from_io(&source));
+                    self.control
+                        .handle_event(Event::Stopped { worker, failure });
+                }
+            }
+        }
+        drop(ready_sender);
+        if self.threads.len() < cpus.len() {
+            let source = io::Error::from(io::ErrorKind::WouldBlock);
+            return Err(system("a thread for each worker")(source));
+        }
+        let failure = ready.into_iter().find_map(Result::err);
+        if let Some(source) = failure {
+            return Err(Unavailable::of(Errno::from_io(&source)).into());
+        }
+        Ok(())
+    }
+}
+
+/// What a worker's thread starts with.
+struct Start {
+    cpu: usize,
+    workers: usize,
+    features: Features,
+    buffers: usize,
+    wake: OwnedFd,
+    sockets: Vec<Listening>,
+    inbox: Inbox,
+    counters: Arc<WorkerCounters>,
+    session_limit: Arc<Limit>,
+    ready: crossbeam_channel::Sender<io::Result<()>>,
+    events: crossbeam_channel::Sender<Event>,
+}
+
+impl Start {
+    /// Pins the thread, makes the ring on it (a ring belongs to the thread that made it) and works
+    /// until told to stop.
+    fn run(self) {
+        let worker = self.inbox.worker();
+        if !sys::affinity::pin_to(self.cpu) {
+            tracing::warn!(
+                worker = worker.0,
+                cpu = self.cpu,
+                "the worker could not be pinned"
+            );
+        }
+        let driver = match Uring::new(&self.features, self.buffers, self.wake) {
+            Ok(driver) => driver,
+            Err(error) => {
+                let _nobody_waits = self.ready.send(Err(error));
+                let _ended = self.events.send(Event::Stopped {
+                    worker,
+                    failure: None,
+                });
+                return;
+            }
+        };
+        let _nobody_waits = self.ready.send(Ok(()));
+        drop(self.ready);
+        let outcome = {
+            let mut worker = Worker::new(Parts {
+                driver,
+                listeners: self.sockets.into_iter().map(listening).collect(),
+                inbox: self.inbox,
+                workers: self.workers,
+                session_limit: self.session_limit,
+                counters: self.counters,
+                seed: fastrand::u64(..),
+            });
+            worker.run()
+        };
+        let failure: Option<Errno> = outcome.err();
+        let _control_is_gone = self.events.send(Event::Stopped { worker, failure });
+    }
+}
+
+fn listening(socket: Listening) -> (usize, Socket) {
+    (socket.listener, Socket::new(socket.fd, socket.transport))
+}
+
+/// The CPU of each worker.
+pub(super) fn cpus(plan: &Plan) -> Result<Vec<usize>, ProcessError> {
+    let allowed = sys::affinity::allowed_cpus();
+    let cpus = match &plan.workers.cpus {
+        Some(list) => {
+            if let Some(cpu) = list.0.iter().find(|cpu| !allowed.contains(cpu)) {
+                let path = "workers.cpus".to_string();
+                let message =
+                    format!("CPU {cpu} may not be used by this process; it has {allowed:?}");
+                return Err(ProcessError::Plan(vec![Problem { path, message }]));
+            }
+            list.0.clone()
+        }
+        None if allowed.is_empty() => vec![0],
+        None => allowed,
+    };
+    let auto = sys::affinity::usable_cpus()
+        .min(cpus.len())
+        .min(WORKERS_MAX);
+    let count = plan.workers.count.unwrap_or(auto);
+    if count > cpus.len() {
+        tracing::warn!(
+            workers = count,
+            cpus = cpus.len(),
+            "several workers share a CPU"
+        );
+    }
+    Ok((0..count).map(|index| cpus[index % cpus.len()]).collect())
+}
+
+/// What the descriptors allow.
+pub(super) struct Allowance {
+    /// Sessions at a time, at two descriptors each.
+    pub(super) sessions: usize,
+    /// Connections that may wait at each worker's listeners. All of them may be accepted, and hold
+    /// a descriptor each, before accepting stops at the session limit.
+    pub(super) backlog: usize,
+}
+
+pub(super) fn allowance(descriptors: u64, workers: usize, binds: usize) -> Allowance {
+    let sockets = workers * binds;
+    let own = DESCRIPTORS_KEPT + (sockets + 4 * workers) as u64;
+    let spare = usize::try_from(descriptors.saturating_sub(own)).unwrap_or(usize::MAX);
+    let backlog = (spare / PARKED_PART / sockets.max(1)).clamp(BACKLOG_MIN, BACKLOG_MAX as usize);
+    let sessions = spare.saturating_sub(backlog * sockets) / 2;
+    Allowance {
+        sessions: sessions.clamp(1, SESSIONS_MAX),
+        backlog,
+    }
+}
+
+/// How many buffers a worker's arena has: address space for two a session.
+fn arena_buffers(sessions: usize) -> usize {
+    (2 * sessions)
+        .next_power_of_two()
+        .clamp(ARENA_BUFFERS_MIN, ARENA_BUFFERS_MAX)
+}
