@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::balance::Policy;
+use crate::bounds::PIPES_MAX;
 use crate::cli::log::Lines;
 use crate::plan::cpus::CpuList;
 use crate::plan::place::Bind;
@@ -57,6 +58,9 @@ struct RunArguments {
     /// The CPUs that workers are pinned to, such as 0-3,6
     #[arg(long, value_name = "LIST")]
     cpus: Option<CpuList>,
+    /// At most so many pipes of 256 KiB per worker, for bulk; 0 copies everything
+    #[arg(long, value_name = "N", default_value_t = PIPES_MAX)]
+    pipes: usize,
     /// How long one attempt to connect to an endpoint may take
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
     connect_timeout: Duration,
@@ -138,6 +142,7 @@ impl RunArguments {
         let mut plan = Plan::simple(&self.listen, self.endpoints);
         plan.workers.count = self.workers.0;
         plan.workers.cpus = self.cpus;
+        plan.workers.pipes = self.pipes;
         plan.process.drain_timeout = self.drain_timeout;
         plan.max_sessions = self.max_sessions;
         plan.log.level = self.log.log_level;
@@ -193,6 +198,7 @@ fn option_of(path: &str) -> &str {
     match path.split(['[', '.']).next() {
         Some("listeners") => "--listen",
         Some("workers") if last == "cpus" => "--cpus",
+        Some("workers") if last == "pipes" => "--pipes",
         Some("workers") => "--workers",
         Some("limits") => "--max-sessions",
         Some("process") => "--drain-timeout",

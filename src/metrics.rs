@@ -53,6 +53,8 @@ pub struct WorkerCounters {
     pub retries: Counter,
     /// Receives that found no buffer and had to wait for one.
     pub starved: Counter,
+    /// Times at which a direction of a session went over to bulk.
+    pub bulks: Counter,
     /// Times at which accepting paused for want of descriptors or sessions.
     pub accept_pauses: Counter,
     /// Completions of an earlier tenant of a slot, dropped.

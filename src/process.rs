@@ -171,7 +171,9 @@ impl Running {
             session_limit: Arc::new(Limit::new(sessions)),
             failed: None,
         };
-        if let Err(error) = running.spawn_workers(&cpus, sockets.by_worker, features) {
+        if let Err(error) =
+            running.spawn_workers(&cpus, sockets.by_worker, plan.workers.pipes, features)
+        {
             running.stop();
             // The start's failure says more than what ending it may bring up.
             let _outcome = running.join();

@@ -7,6 +7,7 @@
 pub mod arena;
 pub mod driver;
 pub mod features;
+pub mod pipes;
 mod probe;
 mod queue;
 mod record;

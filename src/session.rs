@@ -51,6 +51,9 @@ pub enum Action {
     Receive(Side, u32),
     /// Send all of this to this side, in order.
     Send(Side, Batch),
+    /// Move what this side sends to the other without bringing it here, until that is not worth
+    /// it any more.
+    StartBulk(Side),
     /// Tell this side that no more bytes will come.
     Shutdown(Side),
     /// Say if this side is reset; nothing is received on it at present.
@@ -61,6 +64,17 @@ pub enum Action {
     Close(CloseReason),
     /// Reset both sides. The session is over.
     Abort(CloseReason),
+}
+
+/// Why bytes are no longer moved in bulk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BulkEnd {
+    /// There is nothing to move them through at present.
+    Refused,
+    /// Too few come at a time.
+    Lean,
+    /// The source has ended, one way or the other: a receive will say how.
+    Ended,
 }
 
 /// How a receive ended, if it brought no bytes.

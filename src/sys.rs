@@ -6,5 +6,6 @@
 pub mod affinity;
 pub mod clock;
 pub mod descriptors;
+pub mod pipe;
 pub mod socket;
 pub mod wake;

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod bulk;
 mod sessions;
 mod table;
 
@@ -27,7 +28,7 @@ use crate::balance::Balancer;
 use crate::bounds::JOIN_TIME;
 use crate::buffers::Buffers;
 use crate::error::{CloseReason, Errno};
-use crate::id::{ClusterId, Epoch, Slot, WorkerIndex};
+use crate::id::{ClusterId, Epoch, SessionId, Slot, WorkerIndex};
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
 use crate::ring::driver::{Completion, Driver, Event, Operation, Wait};
@@ -37,6 +38,7 @@ use crate::timer::Wheel;
 use crate::update::{self, Command, Inbox};
 use crate::view::View;
 use accept::Listener;
+use bulk::Pump;
 use sessions::Session;
 use table::Table;
 
@@ -76,6 +78,10 @@ pub struct Worker<D: Driver> {
     parked: VecDeque<(usize, D::Socket)>,
     /// Receives that found no buffer, in order, with their credit.
     starved: VecDeque<(Slot, u32)>,
+    /// The directions that are moved in bulk.
+    pumps: Slab<Pump<D::Pipe>>,
+    /// Those that had to stop for others.
+    pumping: VecDeque<(SessionId, u32, Side)>,
     /// Sessions to be asked what they want.
     touched: VecDeque<u32>,
     /// Scratch for timers that are due.
@@ -136,6 +142,8 @@ impl<D: Driver> Worker<D> {
             session_limit: parts.session_limit,
             parked: VecDeque::new(),
             starved: VecDeque::with_capacity(2 * sessions_max),
+            pumps: Slab::new(),
+            pumping: VecDeque::new(),
             touched: VecDeque::with_capacity(sessions_max),
             due: Vec::with_capacity(sessions_max),
             wheel: Wheel::new(now, sessions_max),
@@ -170,6 +178,7 @@ impl<D: Driver> Worker<D> {
             self.dispatch(completion);
         }
         self.counters.completions.add(completions);
+        self.run_pumps();
         self.poll_touched();
         self.take_updates();
         self.run_timers();
@@ -197,7 +206,7 @@ impl<D: Driver> Worker<D> {
         if let Stage::Draining { deadline } | Stage::Stopping { deadline } = self.stage {
             until = until.min(deadline);
         }
-        if until <= self.now || !self.inbox.prepare_sleep() {
+        if until <= self.now || !self.pumping.is_empty() || !self.inbox.prepare_sleep() {
             return Wait::No;
         }
         if until == Instant::NEVER {
@@ -257,6 +266,9 @@ impl<D: Driver> Worker<D> {
                 }
                 self.touch(key);
             }
+            Event::Readable => self.handle_ready(slot, Operation::Readable),
+            Event::Writable => self.handle_ready(slot, Operation::Writable),
+            Event::Acceptable => {}
             Event::Woken { .. } => {}
         }
     }

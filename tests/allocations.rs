@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use ringlane::balance::endpoint::{Address, Endpoint};
 use ringlane::balance::{Candidates, Member, Policy};
-use ringlane::bounds::ARENA_BUFFERS_MIN;
+use ringlane::bounds::{ARENA_BUFFERS_MIN, PIPES_MAX};
 use ringlane::id::{ClusterId, EndpointId, Epoch, ListenerId, WorkerIndex};
 use ringlane::limits::Limit;
 use ringlane::metrics::WorkerCounters;
@@ -151,7 +151,7 @@ fn messages_and_sessions_cost_no_allocation_after_warm_up() {
     let (waker, wake) = Waker::new().expect("an eventfd");
     let first_view = Arc::new(view(echo()));
     let worker = std::thread::spawn(move || {
-        let driver = Uring::new(&features, ARENA_BUFFERS_MIN, wake).expect("a ring");
+        let driver = Uring::new(&features, ARENA_BUFFERS_MIN, PIPES_MAX, wake).expect("a ring");
         let mut worker = Worker::new(Parts {
             driver,
             listeners: vec![(0, Socket::new(listener, Transport::Tcp))],

@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Floor,
     /// Ringlane with one worker
     Ringlane,
+    /// Ringlane that copies everything
+    RinglaneCopying,
     /// HAProxy with one thread, in tcp mode
     Haproxy,
     /// NGINX with one worker, by its stream module
@@ -36,6 +38,7 @@ impl Kind {
         match self {
             Self::Floor => "floor",
             Self::Ringlane => "ringlane",
+            Self::RinglaneCopying => "copying",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
         }
@@ -65,7 +68,7 @@ impl Kind {
                     .arg("--be-floor")
                     .args([listen.to_string(), to.to_string()]);
             }
-            Self::Ringlane => {
+            Self::Ringlane | Self::RinglaneCopying => {
                 command = Command::new(env!("CARGO_BIN_EXE_ringlane"));
                 command.args([
                     "run",
@@ -75,6 +78,9 @@ impl Kind {
                     &to.to_string(),
                 ]);
                 command.args(["--workers", "1", "--cpus", &cpu.to_string()]);
+                if self == Self::RinglaneCopying {
+                    command.args(["--pipes", "0"]);
+                }
             }
             Self::Haproxy => {
                 let file = folder.join("haproxy.cfg");

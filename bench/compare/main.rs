@@ -33,7 +33,7 @@ use launch::{Kind, Running};
 use meter::{Meter, Sample};
 use recorder::{Extent, Recorder};
 use report::{Round, Table};
-use site::Site;
+use site::{Ground, Site};
 use workload::{Stage, Workload};
 
 /// Runs relays side by side and prints what each costs.
@@ -71,6 +71,9 @@ struct Arguments {
     /// The CPU that the generator and the endpoint run on
     #[arg(long, default_value_t = 1)]
     load_cpu: usize,
+    /// The congestion control of every socket, such as reno, cubic or bbr; the system's default if not given
+    #[arg(long)]
+    congestion: Option<String>,
     /// One short round of everything, to see that every answer arrives
     #[arg(long)]
     smoke: bool,
@@ -85,6 +88,15 @@ struct Arguments {
     bench: bool,
 }
 
+impl Arguments {
+    fn ground(&self) -> Ground<'_> {
+        Ground {
+            cpu: self.relay_cpu,
+            congestion: self.congestion.as_deref(),
+        }
+    }
+}
+
 fn main() -> io::Result<ExitCode> {
     let mut arguments = Arguments::parse();
     if let Some([listen, to]) = arguments.be_floor.as_deref() {
@@ -97,7 +109,7 @@ fn main() -> io::Result<ExitCode> {
     }
     sys::raise_descriptor_limit()?;
     sys::set_timer_slack();
-    report::print_machine(arguments.relay_cpu)?;
+    report::print_machine(arguments.relay_cpu, arguments.congestion.as_deref())?;
     let id = arguments.load_cpu;
     if !core_affinity::set_for_current(core_affinity::CoreId { id }) {
         return Err(io::Error::other(format!(
@@ -108,7 +120,7 @@ fn main() -> io::Result<ExitCode> {
     let mut sound = true;
     for &workload in &arguments.workloads {
         sound &= if arguments.syscalls {
-            trace::compare(workload, &relays, arguments.relay_cpu)?
+            trace::compare(workload, &relays, &arguments.ground())?
         } else {
             measure_all(&arguments, workload, &relays)?
         };
@@ -130,7 +142,7 @@ fn startable(arguments: &Arguments) -> io::Result<Vec<Kind>> {
         if arguments.syscalls && !kind.is_traced() {
             continue;
         }
-        match Site::set_up(kind, arguments.relay_cpu)? {
+        match Site::set_up(kind, &arguments.ground())? {
             Ok(_) => relays.push(kind),
             Err(reason) => println!("skipped {}: {reason}", kind.name()),
         }
@@ -147,7 +159,7 @@ fn measure_all(arguments: &Arguments, workload: Workload, relays: &[Kind]) -> io
         for turn in 0..relays.len() {
             let index = (turn + round) % relays.len();
             let site =
-                Site::set_up(relays[index], arguments.relay_cpu)?.map_err(io::Error::other)?;
+                Site::set_up(relays[index], &arguments.ground())?.map_err(io::Error::other)?;
             samples[index] = Some(measure(arguments, workload, site.relay())?);
             undamaged &= site.tear_down();
             thread::sleep(SETTLE);

@@ -131,10 +131,13 @@ fn print_faults<'a>(kind: Kind, samples: impl Iterator<Item = &'a Sample>) {
 }
 
 /// Prints what the figures depend on, among them how busy the relays' CPU is without any load.
-pub(crate) fn print_machine(cpu: usize) -> io::Result<()> {
+pub(crate) fn print_machine(cpu: usize, congestion: Option<&str>) -> io::Result<()> {
     let read = |path: &str| Ok::<_, io::Error>(fs::read_to_string(path)?.trim().to_owned());
     let release = read("/proc/sys/kernel/osrelease")?;
-    let congestion = read("/proc/sys/net/ipv4/tcp_congestion_control")?;
+    let congestion = match congestion {
+        Some(name) => name.to_owned(),
+        None => read("/proc/sys/net/ipv4/tcp_congestion_control")?,
+    };
     let reuse = read("/proc/sys/net/ipv4/tcp_tw_reuse")?;
     let cpus = thread::available_parallelism()?;
     println!(

@@ -12,6 +12,15 @@ use super::endpoint::Endpoint;
 use super::launch::{Kind, Place, Running};
 use super::sys;
 
+/// What every site has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    /// The CPU of the relay.
+    pub(crate) cpu: usize,
+    /// The congestion control of every socket; the system's default if none.
+    pub(crate) congestion: Option<&'a str>,
+}
+
 /// A relay in front of an endpoint. Dropping it ends both, the relay first.
 pub(crate) struct Site {
     relay: Running,
@@ -20,9 +29,12 @@ pub(crate) struct Site {
 
 impl Site {
     /// Sets everything up, or says why the relay does not start.
-    pub(crate) fn set_up(kind: Kind, cpu: usize) -> io::Result<Result<Self, String>> {
-        if let Err(error) = sys::enter_private_network() {
-            warn_once(&error);
+    pub(crate) fn set_up(kind: Kind, ground: &Ground) -> io::Result<Result<Self, String>> {
+        let Ground { cpu, congestion } = *ground;
+        match sys::enter_private_network() {
+            Ok(()) => congestion.map_or(Ok(()), sys::set_congestion)?,
+            Err(error) if congestion.is_some() => return Err(error),
+            Err(error) => warn_once(&error),
         }
         let endpoint = Endpoint::start()?;
         let place = Place {

@@ -215,6 +215,25 @@ pub(crate) fn enter_private_network() -> io::Result<()> {
     fs::write("/proc/sys/net/ipv4/ip_local_port_range", SOURCE_PORTS)
 }
 
+/// Takes received bytes away without copying them. Returns how many there were.
+pub(crate) fn discard(stream: BorrowedFd<'_>, bytes_max: usize) -> io::Result<usize> {
+    // SAFETY: with MSG_TRUNC nothing is written to the address, which may be none (tcp(7)).
+    let count = unsafe {
+        libc::recv(
+            stream.as_raw_fd(),
+            std::ptr::null_mut(),
+            bytes_max,
+            libc::MSG_TRUNC,
+        )
+    };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Chooses the congestion control of this thread's network, which [`enter_private_network`] has made.
+pub(crate) fn set_congestion(name: &str) -> io::Result<()> {
+    fs::write("/proc/sys/net/ipv4/tcp_congestion_control", name)
+}
+
 /// An address on loopback that nobody listens on, below the ports that the kernel gives to connections.
 pub(crate) fn free_address() -> io::Result<SocketAddrV4> {
     static NEXT: AtomicU16 = AtomicU16::new(0);

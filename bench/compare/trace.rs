@@ -9,19 +9,23 @@ use std::{env, fs, io, thread};
 use super::launch::Kind;
 use super::meter;
 use super::recorder::{Extent, Observer, Recorder};
-use super::site::Site;
+use super::site::{Ground, Site};
 use super::sys;
 use super::workload::{Stage, Workload};
 
 /// Runs a fixed number of units through each relay and prints the calls; true if all went well.
-pub(crate) fn compare(workload: Workload, relays: &[Kind], cpu: usize) -> io::Result<bool> {
+pub(crate) fn compare(
+    workload: Workload,
+    relays: &[Kind],
+    ground: &Ground<'_>,
+) -> io::Result<bool> {
     let Some(units) = workload.traced_units() else {
         return Ok(true);
     };
     let mut sound = true;
     let mut columns = Vec::new();
     for kind in relays {
-        let site = Site::set_up(*kind, cpu)?.map_err(io::Error::other)?;
+        let site = Site::set_up(*kind, ground)?.map_err(io::Error::other)?;
         let mut trace = Trace::new(site.relay().id());
         let recorder = Recorder::new(Extent::Units(units), &mut trace);
         let mut stage = Stage::new(site.relay().address(), recorder)?;

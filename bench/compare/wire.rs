@@ -85,6 +85,16 @@ impl Answer {
         self.at = (self.at + bytes).min(self.bytes);
     }
 
+    /// How many bytes were sent or checked.
+    pub(crate) fn done(&self) -> usize {
+        self.at
+    }
+
+    /// How many are left.
+    pub(crate) fn left(&self) -> usize {
+        self.bytes - self.at
+    }
+
     /// True at the end.
     pub(crate) fn is_complete(&self) -> bool {
         self.at == self.bytes

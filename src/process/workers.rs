@@ -29,6 +29,7 @@ impl Running {
         &mut self,
         cpus: &[usize],
         sockets: Vec<Vec<Listening>>,
+        pipes: usize,
         features: &Features,
     ) -> Result<(), ProcessError> {
         let system = |what| move |source| ProcessError::System { what, source };
@@ -48,6 +49,7 @@ impl Running {
                 workers: cpus.len(),
                 features: *features,
                 buffers,
+                pipes,
                 wake,
                 sockets,
                 inbox,
@@ -91,6 +93,7 @@ struct Start {
     workers: usize,
     features: Features,
     buffers: usize,
+    pipes: usize,
     wake: OwnedFd,
     sockets: Vec<Listening>,
     inbox: Inbox,
@@ -112,7 +115,7 @@ impl Start {
                 "the worker could not be pinned"
             );
         }
-        let driver = match Uring::new(&self.features, self.buffers, self.wake) {
+        let driver = match Uring::new(&self.features, self.buffers, self.pipes, self.wake) {
             Ok(driver) => driver,
             Err(error) => {
                 let _nobody_waits = self.ready.send(Err(error));

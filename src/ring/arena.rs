@@ -24,8 +24,10 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 
 use crate::bounds::{
-    BUFFER_BYTES, POSTED_BUFFERS_MAX, POSTED_BUFFERS_MIN, RESERVE_PART, SHARE_PART, WINDOW_BYTES,
+    BUFFER_BYTES, POSTED_BUFFERS_MAX, POSTED_BUFFERS_MIN, RESERVE_PART, SHARE_PART, WAITING_PART,
+    WINDOW_BYTES,
 };
+use crate::buffers::queue::Links;
 use crate::buffers::{BufferId, Buffers, Chunk};
 
 /// The buffers of one worker.
@@ -39,6 +41,7 @@ pub struct Arena {
     posted_target: usize,
     /// Free buffers that receiving leaves alone.
     reserve: usize,
+    links: Links,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,7 @@ impl Arena {
             posted,
             posted_target: POSTED_BUFFERS_MIN.min(count - reserve),
             reserve,
+            links: Links::new(WAITING_PART * count),
         })
     }
 
@@ -211,6 +215,10 @@ impl Buffers for Arena {
             }
             holders => self.states[usize::from(id)] = State::Held(holders - 1),
         }
+    }
+
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
     }
 
     fn share(&self) -> usize {

@@ -36,17 +36,26 @@ pub enum Operation {
     Watch,
     /// Wait for another thread's word.
     Wake,
+    /// Wait until there is something to receive, or the end of it.
+    Readable,
+    /// Wait until there is room to send.
+    Writable,
+    /// Wait until a client waits; the slot is a listener's.
+    Acceptable,
 }
 
 impl Operation {
     /// Every kind.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Accept,
         Self::Connect,
         Self::Receive,
         Self::Send,
         Self::Watch,
         Self::Wake,
+        Self::Readable,
+        Self::Writable,
+        Self::Acceptable,
     ];
 }
 
@@ -107,11 +116,24 @@ pub enum Event<S> {
         /// Whether the watch goes on.
         more: bool,
     },
+    /// There is something to receive, or the connection has ended, or the wait was cancelled.
+    Readable,
+    /// There is room to send, or the connection has ended, or the wait was cancelled.
+    Writable,
+    /// A client waits, or the wait was cancelled.
+    Acceptable,
     /// Another thread has left something.
     Woken {
         /// Whether further words will be noticed.
         more: bool,
     },
+}
+
+/// What bytes are moved through from one socket to another, without being seen. It holds them while
+/// the second socket has no room.
+pub trait Conduit {
+    /// How many bytes are in it.
+    fn bytes(&self) -> u32;
 }
 
 /// What a worker needs of the world.
@@ -120,6 +142,8 @@ pub trait Driver {
     type Socket;
     /// The arena that receives go to.
     type Buffers: Buffers;
+    /// What bulk goes through.
+    type Pipe: Conduit;
 
     /// The present time, read once a turn.
     fn now(&self) -> Instant;
@@ -150,6 +174,15 @@ pub trait Driver {
     /// Reports when the connection is reset.
     fn watch(&mut self, socket: &Self::Socket, slot: Slot);
 
+    /// Reports once that there is something to receive, or that nothing more will come.
+    fn await_readable(&mut self, socket: &Self::Socket, slot: Slot);
+
+    /// Reports once that there is room to send, or that nothing more can be sent.
+    fn await_writable(&mut self, socket: &Self::Socket, slot: Slot);
+
+    /// Reports once that a client waits to be accepted.
+    fn await_client(&mut self, listener: &Self::Socket, slot: Slot);
+
     /// Asks an operation to end early. It still completes, whatever it completes with.
     fn cancel(&mut self, operation: Operation, slot: Slot);
 
@@ -164,6 +197,24 @@ pub trait Driver {
     ///
     /// Errors: EAGAIN if none waits; otherwise the kernel's.
     fn accept_waiting(&mut self, listener: &Self::Socket) -> Result<Self::Socket, Errno>;
+
+    /// An empty pipe; `None` if there is none at present.
+    fn take_pipe(&mut self) -> Option<Self::Pipe>;
+
+    /// Takes a pipe back; what is in it is lost.
+    fn give_pipe(&mut self, pipe: Self::Pipe);
+
+    /// Moves what has come on a socket into a pipe, as much as it holds. 0 is the end of the
+    /// stream, one way or the other.
+    ///
+    /// Errors: EAGAIN if nothing has come, or the pipe is full: only with an empty pipe it is
+    /// certainly the former. Otherwise the connection is broken.
+    fn fill(&mut self, pipe: &mut Self::Pipe, from: &Self::Socket) -> Result<u32, Errno>;
+
+    /// Moves what is in a pipe to a socket, as much as it has room for.
+    ///
+    /// Errors: EAGAIN if there is no room. Otherwise the connection is broken.
+    fn drain(&mut self, pipe: &mut Self::Pipe, to: &Self::Socket) -> Result<u32, Errno>;
 
     /// Says that no more bytes will be sent. Failure needs no report: the connection is broken,
     /// which its receive or the next send will say.

@@ -52,6 +52,9 @@ pub fn unpack(token: u64) -> Option<(Operation, Slot)> {
     const SEND: u8 = Operation::Send as u8;
     const WATCH: u8 = Operation::Watch as u8;
     const WAKE: u8 = Operation::Wake as u8;
+    const READABLE: u8 = Operation::Readable as u8;
+    const WRITABLE: u8 = Operation::Writable as u8;
+    const ACCEPTABLE: u8 = Operation::Acceptable as u8;
     let operation = match (token >> 56) as u8 {
         ACCEPT => Operation::Accept,
         CONNECT => Operation::Connect,
@@ -59,6 +62,9 @@ pub fn unpack(token: u64) -> Option<(Operation, Slot)> {
         SEND => Operation::Send,
         WATCH => Operation::Watch,
         WAKE => Operation::Wake,
+        READABLE => Operation::Readable,
+        WRITABLE => Operation::Writable,
+        ACCEPTABLE => Operation::Acceptable,
         _ => return None,
     };
     Some((operation, slot_of(token)))

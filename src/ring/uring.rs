@@ -27,6 +27,7 @@ use crate::id::{Generation, Slot};
 use crate::ring::arena::Arena;
 use crate::ring::driver::{Completion, Driver, Event, Operation, Wait};
 use crate::ring::features::Features;
+use crate::ring::pipes::{Pipe, Pipes};
 use crate::ring::queue::{BUFFER_GROUP, Queue, Raw};
 use crate::ring::record::{Next, Record};
 use crate::ring::token;
@@ -72,6 +73,7 @@ pub struct Uring {
     batch: Vec<Raw>,
     next: usize,
     in_flight: usize,
+    pipes: Pipes,
     byte_budget: bool,
     now: Instant,
     wake: OwnedFd,
@@ -80,11 +82,16 @@ pub struct Uring {
 }
 
 impl Uring {
-    /// Makes a ring that belongs to the calling thread, with `buffers` buffers, and watches `wake`
-    /// (an eventfd).
+    /// Makes a ring that belongs to the calling thread, with `buffers` buffers and at most `pipes`
+    /// pipes, and watches `wake` (an eventfd).
     ///
     /// Errors: ENOMEM, EMFILE and others of io_uring_setup(2) and io_uring_register(2).
-    pub fn new(features: &Features, buffers: usize, wake: OwnedFd) -> io::Result<Self> {
+    pub fn new(
+        features: &Features,
+        buffers: usize,
+        pipes: usize,
+        wake: OwnedFd,
+    ) -> io::Result<Self> {
         let arena = Arena::new(buffers)?;
         let queue = Queue::new(features)?;
         let (address, entries) = arena.ring_address();
@@ -101,6 +108,7 @@ impl Uring {
             batch: Vec::with_capacity(CQ_ENTRIES as usize),
             next: 0,
             in_flight: 0,
+            pipes: Pipes::new(pipes),
             byte_budget: features.byte_budget,
             now: sys::clock::now(),
             wake,
@@ -250,6 +258,9 @@ impl Uring {
                 reset: result.is_ok_and(|mask| mask & libc::POLLERR as u32 != 0),
                 more,
             },
+            Operation::Readable => Event::Readable,
+            Operation::Writable => Event::Writable,
+            Operation::Acceptable => Event::Acceptable,
             Operation::Wake => {
                 if !more && !self.joining {
                     self.watch_wake();
@@ -320,6 +331,7 @@ impl Uring {
 impl Driver for Uring {
     type Socket = Socket;
     type Buffers = Arena;
+    type Pipe = Pipe;
 
     fn now(&self) -> Instant {
         self.now
@@ -396,6 +408,21 @@ impl Driver for Uring {
         self.start(entry, Operation::Watch, slot);
     }
 
+    fn await_readable(&mut self, socket: &Socket, slot: Slot) {
+        let entry = opcode::PollAdd::new(socket.raw(), (libc::POLLIN | libc::POLLRDHUP) as u32);
+        self.start(entry.build(), Operation::Readable, slot);
+    }
+
+    fn await_writable(&mut self, socket: &Socket, slot: Slot) {
+        let entry = opcode::PollAdd::new(socket.raw(), libc::POLLOUT as u32);
+        self.start(entry.build(), Operation::Writable, slot);
+    }
+
+    fn await_client(&mut self, listener: &Socket, slot: Slot) {
+        let entry = opcode::PollAdd::new(listener.raw(), libc::POLLIN as u32);
+        self.start(entry.build(), Operation::Acceptable, slot);
+    }
+
     fn cancel(&mut self, operation: Operation, slot: Slot) {
         self.cancel_token(token::pack(operation, slot));
         if operation == Operation::Send
@@ -419,6 +446,22 @@ impl Driver for Uring {
         accepted
             .map(|fd| Socket::new(fd, listener.transport))
             .map_err(|error| Errno::from_io(&error))
+    }
+
+    fn take_pipe(&mut self) -> Option<Pipe> {
+        self.pipes.take()
+    }
+
+    fn give_pipe(&mut self, pipe: Pipe) {
+        self.pipes.give(pipe);
+    }
+
+    fn fill(&mut self, pipe: &mut Pipe, from: &Socket) -> Result<u32, Errno> {
+        pipe.fill(from.fd.as_fd())
+    }
+
+    fn drain(&mut self, pipe: &mut Pipe, to: &Socket) -> Result<u32, Errno> {
+        pipe.drain(to.fd.as_fd())
     }
 
     fn shutdown(&mut self, socket: &Socket) {

@@ -23,13 +23,16 @@
 //! Memory: about 450 bytes per session.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
+mod direction;
+mod timeouts;
 
 use crate::bounds::{FLUSH_TIME, TICK, WATCH_DELAY};
-use crate::buffers::{Buffers, Chunk, ChunkQueue};
+use crate::buffers::{Buffers, Chunk};
 use crate::error::CloseReason;
-use crate::session::{Action, ReceiveEnd, Settings, Side};
+use crate::session::{Action, BulkEnd, ReceiveEnd, Settings, Side};
 use crate::time::Instant;
+use direction::{Direction, Regime, Sink, Source, Watch};
+use timeouts::Timeouts;
 
 /// A relayed TCP session.
 #[derive(Debug)]
@@ -88,48 +91,6 @@ enum Look {
     None,
     Wanted(Side, u32),
     Asked(Side, u32),
-}
-
-/// The bytes that one side sends to the other. In this order what a small message touches is in
-/// one cache line, the beginning of the queue included.
-#[derive(Debug, Default)]
-#[repr(C)]
-struct Direction {
-    in_flight_bytes: u32,
-    /// What the outstanding receive may still deliver.
-    credit_bytes: u32,
-    receiving: bool,
-    source: Source,
-    sink: Sink,
-    watch: Watch,
-    queue: ChunkQueue,
-}
-
-/// Whether more bytes can come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Source {
-    #[default]
-    Open,
-    Finished,
-    Gone,
-}
-
-/// Whether bytes can still be sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Sink {
-    #[default]
-    Open,
-    Finished,
-    Gone,
-}
-
-/// Whether the source is watched for a reset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Watch {
-    #[default]
-    Off,
-    Wanted,
-    On,
 }
 
 impl Relay {
@@ -201,6 +162,7 @@ impl Relay {
         direction.receiving = more;
         let bytes = chunk.len() as u32;
         direction.credit_bytes = direction.credit_bytes.saturating_sub(bytes);
+        direction.turn_bytes = direction.turn_bytes.saturating_add(bytes);
         self.last_activity = now;
         self.unsent_bytes = 0;
         if direction.sink == Sink::Gone {
@@ -264,6 +226,21 @@ impl Relay {
             self.handle_reset(now, side, buffers);
         }
         cut_off || !is_at_rest || self.phase != Phase::Relaying
+    }
+
+    /// Bytes of `side` were moved in bulk.
+    pub fn handle_moved(&mut self, now: Instant) {
+        self.last_activity = now;
+        self.unsent_bytes = 0;
+    }
+
+    /// The bytes of `side` are no longer moved in bulk; all that were taken have gone, unless the
+    /// other side is broken.
+    pub fn handle_bulk_end(&mut self, side: Side, end: BulkEnd) {
+        let direction = &mut self.directions[side.index()];
+        if direction.regime == Regime::Bulk {
+            direction.end_bulk(end);
+        }
     }
 
     /// The connection of `side` is broken: what it had sent still goes to the other side, then
@@ -358,7 +335,7 @@ impl Relay {
     }
 
     /// What to do now; to be asked after every `handle_*` until it answers `None`.
-    pub fn poll_action(&mut self, now: Instant, buffers: &impl Buffers) -> Option<Action> {
+    pub fn poll_action(&mut self, now: Instant, buffers: &mut impl Buffers) -> Option<Action> {
         match self.phase {
             Phase::Connecting(Attempt::Wanted) => {
                 self.tries += 1;
@@ -392,7 +369,7 @@ impl Relay {
 
     /// While connecting takes long, the client's side is received from, within its credit, and
     /// watched once nothing can be received: this is what shows that the client has gone.
-    fn poll_early_receive(&mut self, buffers: &impl Buffers) -> Option<Action> {
+    fn poll_early_receive(&mut self, buffers: &mut impl Buffers) -> Option<Action> {
         let direction = &mut self.directions[Side::Client.index()];
         if direction.watch == Watch::Off {
             return None;
@@ -407,7 +384,7 @@ impl Relay {
         None
     }
 
-    fn poll_relay(&mut self, now: Instant, buffers: &impl Buffers) -> Option<Action> {
+    fn poll_relay(&mut self, now: Instant, buffers: &mut impl Buffers) -> Option<Action> {
         if self.directions.iter().all(Direction::is_over) {
             // Closing says that no more bytes will come, so the last side need not be told.
             self.phase = Phase::Over;
@@ -419,7 +396,11 @@ impl Relay {
         }
         for side in Side::BOTH {
             let direction = &mut self.directions[side.index()];
-            if let Some(action) = direction.poll_sink(side.other()) {
+            if let Some(action) = direction.poll_sink(side.other(), buffers) {
+                return Some(action);
+            }
+            direction.end_turn();
+            if let Some(action) = direction.poll_bulk(side) {
                 return Some(action);
             }
             if let Some(credit) = direction.grant(buffers) {
@@ -436,12 +417,19 @@ impl Relay {
         None
     }
 
-    fn poll_flush(&mut self, now: Instant, flush: Flush, buffers: &impl Buffers) -> Option<Action> {
+    fn poll_flush(
+        &mut self,
+        now: Instant,
+        flush: Flush,
+        buffers: &mut impl Buffers,
+    ) -> Option<Action> {
         let gone = flush.to.other();
         let direction = &mut self.directions[gone.index()];
-        if let Some(action) = direction.poll_sink(flush.to) {
+        if let Some(action) = direction.poll_sink(flush.to, buffers) {
             return Some(action);
         }
+        // What is moved in bulk comes to its end by itself.
+        direction.full_turns = direction.full_turns.min(0);
         // The kernel still has what came before the reset; the receive brings it, and then the end.
         if let Some(credit) = direction.grant(buffers) {
             return Some(Action::Receive(gone, credit));
@@ -497,87 +485,6 @@ impl Relay {
             self.timeouts.idle
         };
         timeout.after(self.last_activity)
-    }
-}
-
-/// The times of [`Settings`], small: every session has them.
-#[derive(Clone, Copy, Debug)]
-struct Timeouts {
-    connect: Millis,
-    retry_within: Millis,
-    idle: Millis,
-    half_close: Millis,
-}
-
-impl Timeouts {
-    fn new(settings: &Settings) -> Self {
-        Self {
-            connect: Millis::of(settings.connect_timeout),
-            retry_within: Millis::of(settings.retry_within),
-            idle: Millis::of(settings.idle_timeout),
-            half_close: Millis::of(settings.half_close_timeout),
-        }
-    }
-}
-
-/// A time in milliseconds; at most 49 days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Millis(u32);
-
-impl Millis {
-    /// Rounds up, so that no time becomes none.
-    fn of(duration: Duration) -> Self {
-        Self(u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX))
-    }
-
-    /// The point in time that much later.
-    fn after(self, start: Instant) -> Instant {
-        let nanos = u64::from(self.0) * 1_000_000;
-        Instant::from_nanos(start.as_nanos().saturating_add(nanos))
-    }
-}
-
-impl Direction {
-    /// The next thing to do for the side that the bytes go to.
-    fn poll_sink(&mut self, sink: Side) -> Option<Action> {
-        if self.sink != Sink::Open || self.in_flight_bytes > 0 {
-            return None;
-        }
-        if !self.queue.is_empty() {
-            let batch = self.queue.take_batch();
-            self.in_flight_bytes = batch.bytes() as u32;
-            return Some(Action::Send(sink, batch));
-        }
-        if self.source == Source::Finished {
-            self.sink = Sink::Finished;
-            return Some(Action::Shutdown(sink));
-        }
-        None
-    }
-
-    /// Grants new credit once half of this connection's share is free again.
-    fn grant(&mut self, buffers: &impl Buffers) -> Option<u32> {
-        if self.receiving || self.source != Source::Open || self.sink == Sink::Gone {
-            return None;
-        }
-        let held = self.queue.bytes() + self.in_flight_bytes as usize;
-        let share = buffers.share();
-        if held > share / 2 {
-            return None;
-        }
-        self.receiving = true;
-        self.credit_bytes = (share - held) as u32;
-        Some(self.credit_bytes)
-    }
-
-    /// Whether all bytes have come and gone.
-    fn is_over(&self) -> bool {
-        self.source == Source::Finished && self.queue.is_empty() && self.in_flight_bytes == 0
-    }
-
-    /// Whether a reset of the source would go unnoticed.
-    fn is_blind(&self) -> bool {
-        !self.receiving && self.source != Source::Gone && self.watch == Watch::Off
     }
 }
 

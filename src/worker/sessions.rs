@@ -12,13 +12,14 @@ use crate::ring::driver::{Driver, Operation};
 use crate::session::relay::Relay;
 use crate::session::{Action, Side};
 use crate::worker::Worker;
+use crate::worker::bulk::PumpKey;
 use crate::worker::table::{Armed, Connection};
 
 /// A session and what the worker keeps for it.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) relay: Relay,
-    id: SessionId,
+    pub(super) id: SessionId,
     client: Slot,
     /// The endpoint's connection, or the attempt at one.
     upstream: Option<Slot>,
@@ -26,6 +27,8 @@ pub(super) struct Session {
     endpoint: Option<Arc<Endpoint>>,
     tried: Tried,
     listener: u32,
+    /// By the index of the side that bytes are moved from in bulk.
+    pub(super) pumps: [PumpKey; 2],
     pub(super) touched: bool,
 }
 
@@ -81,6 +84,7 @@ impl<D: Driver> Worker<D> {
             endpoint: None,
             tried: Tried::default(),
             listener: listener as u32,
+            pumps: [PumpKey::NONE; 2],
             touched: false,
         });
         self.touch(key);
@@ -134,7 +138,16 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(super) fn handle_bytes(&mut self, key: u32, side: Side, chunk: Chunk, more: bool) {
-        let bytes = chunk.len() as u64;
+        self.count_bytes(key, side, chunk.len() as u64);
+        let session = &mut self.sessions[key as usize];
+        session
+            .relay
+            .handle_received(self.now, side, chunk, more, self.driver.buffers());
+        self.touch(key);
+    }
+
+    /// Counts what came from a side.
+    pub(super) fn count_bytes(&mut self, key: u32, side: Side, bytes: u64) {
         let session = &mut self.sessions[key as usize];
         match side {
             Side::Client => self.counters.client_bytes.add(bytes),
@@ -145,10 +158,6 @@ impl<D: Driver> Worker<D> {
                 }
             }
         }
-        session
-            .relay
-            .handle_received(self.now, side, chunk, more, self.driver.buffers());
-        self.touch(key);
     }
 
     /// Starts a receive on a connection; `false` if its session has let go of it or one is in
@@ -188,6 +197,7 @@ impl<D: Driver> Worker<D> {
                 }
             }
             Action::Send(side, batch) => self.send(key, side, batch),
+            Action::StartBulk(from) => self.start_bulk(key, from),
             Action::Shutdown(side) => {
                 let slot = self.sessions[key as usize].slot(side);
                 if let Some(connection) = slot.and_then(|slot| self.connections.get_mut(slot)) {
@@ -322,6 +332,7 @@ impl<D: Driver> Worker<D> {
         };
         self.wheel.cancel(key);
         session.relay.end(self.driver.buffers());
+        self.drop_pumps(session.pumps);
         tracing::debug!(
             session = %session.id,
             reason = reason.word(),
@@ -355,12 +366,19 @@ impl<D: Driver> Worker<D> {
         }
         // A reset ends receives and sends by itself, but not a watch.
         let to_cancel: &[Operation] = match ending {
-            Ending::Reset => &[Operation::Connect, Operation::Watch],
+            Ending::Reset => &[
+                Operation::Connect,
+                Operation::Watch,
+                Operation::Readable,
+                Operation::Writable,
+            ],
             Ending::Close => &[
                 Operation::Connect,
                 Operation::Receive,
                 Operation::Send,
                 Operation::Watch,
+                Operation::Readable,
+                Operation::Writable,
             ],
         };
         for operation in to_cancel {

@@ -29,7 +29,7 @@ pub(super) struct Connection<S> {
 
 /// A set of operations: those of one slot that are in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Armed(u8);
+pub(super) struct Armed(u16);
 
 impl Armed {
     /// Whether none is.
@@ -55,7 +55,7 @@ impl Armed {
         self.0 &= !Self::bit(operation);
     }
 
-    fn bit(operation: Operation) -> u8 {
+    fn bit(operation: Operation) -> u16 {
         1 << operation as u8
     }
 }

@@ -6,14 +6,21 @@
 use super::*;
 use crate::bounds::WINDOW_BYTES;
 use crate::buffers::BufferId;
+use crate::buffers::queue::Links;
 use crate::error::Errno;
 use crate::session::Transport;
 use std::fmt::Write as _;
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 /// Buffers of which only the number that is held counts.
-#[derive(Default)]
-struct Held(i32);
+struct Held(i32, Links);
+
+impl Default for Held {
+    fn default() -> Self {
+        Self(0, Links::new(64))
+    }
+}
 
 impl Held {
     fn chunk(&mut self, bytes: u16) -> Chunk {
@@ -44,6 +51,9 @@ impl Buffers for Held {
     }
     fn release(&mut self, _: Chunk) {
         self.0 -= 1;
+    }
+    fn links(&mut self) -> &mut Links {
+        &mut self.1
     }
     fn share(&self) -> usize {
         WINDOW_BYTES
@@ -121,7 +131,7 @@ impl Scene {
     /// All that the relay wants, in words.
     fn poll(&mut self) -> String {
         let mut wants = Vec::new();
-        while let Some(action) = self.relay.poll_action(self.now, &self.buffers) {
+        while let Some(action) = self.relay.poll_action(self.now, &mut self.buffers) {
             wants.push(match action {
                 Action::Send(side, batch) => {
                     let bytes = batch.bytes();

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringlane::balance::endpoint::Address;
-use ringlane::bounds::{ARENA_BUFFERS_MIN, BACKLOG_MAX};
+use ringlane::bounds::{ARENA_BUFFERS_MIN, BACKLOG_MAX, PIPES_MAX};
 use ringlane::id::WorkerIndex;
 use ringlane::ring::features::Features;
 use ringlane::ring::uring::{Socket, Uring};
@@ -84,7 +84,7 @@ impl Kernel {
         let _not_asleep_yet = desk.publish(setup.weights);
         let (limit, counters) = (Arc::clone(&desk.limit), Arc::clone(&desk.counters));
         let thread = std::thread::spawn(move || {
-            let driver = match Uring::new(&features, ARENA_BUFFERS_MIN, watched) {
+            let driver = match Uring::new(&features, ARENA_BUFFERS_MIN, PIPES_MAX, watched) {
                 Ok(driver) => driver,
                 Err(error) => return vec![format!("no ring: {error}")],
             };

@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
 
-use ringlane::bounds::{BUFFER_BYTES, RESERVE_PART, SHARE_PART, WINDOW_BYTES};
+use ringlane::bounds::{BUFFER_BYTES, RESERVE_PART, SHARE_PART, WAITING_PART, WINDOW_BYTES};
+use ringlane::buffers::queue::Links;
 use ringlane::buffers::{BufferId, Buffers, Chunk};
 
 /// The buffers of a simulated worker.
@@ -19,6 +20,7 @@ pub(crate) struct SimArena {
     posted: VecDeque<u16>,
     posted_target: usize,
     reserve: usize,
+    links: Links,
     pub(crate) joined: u64,
 }
 
@@ -50,6 +52,7 @@ impl SimArena {
             posted: VecDeque::new(),
             posted_target: posted,
             reserve: count / RESERVE_PART,
+            links: Links::new(WAITING_PART * count),
             joined: 0,
         }
     }
@@ -174,6 +177,10 @@ impl Buffers for SimArena {
             buffer.bytes.fill(0xdd);
             self.free.push(chunk.buffer().0);
         }
+    }
+
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
     }
 
     fn share(&self) -> usize {
