@@ -19,6 +19,7 @@ pub(crate) mod network;
 mod operations;
 mod party;
 pub(crate) mod pattern;
+mod pipe;
 mod queue;
 mod run;
 

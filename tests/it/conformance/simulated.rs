@@ -62,6 +62,8 @@ impl Simulated {
             submissions: 256,
             completions: 256,
             descriptors: 1000,
+            pipes: 64,
+            pipe_bytes: 65_536,
             byte_budget,
             oddity: 50,
             lateness: 10,

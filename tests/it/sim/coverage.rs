@@ -77,6 +77,16 @@ situations! {
     Woken,
     DrainDeadline,
     Stop,
+    /// A direction was moved through a pipe.
+    Bulk,
+    NoPipe,
+    PipeFull,
+    /// A pipe was given back with bytes in it, because its session had ended.
+    PipeLost,
+    EndInBulk,
+    ResetInBulk,
+    SinkFullInBulk,
+    SinkBrokenInBulk,
     IdleTimeout,
     HalfCloseTimeout,
 }

@@ -17,10 +17,12 @@ use super::arena::SimArena;
 use super::coverage::Situation;
 use super::kernel::{Pending, Posted, SimDriver, SimSocket, Submission, Target, key};
 use super::network::At;
+use super::pipe::SimPipe;
 
 impl Driver for SimDriver {
     type Socket = SimSocket;
     type Buffers = SimArena;
+    type Pipe = SimPipe;
 
     fn now(&self) -> Instant {
         self.network.now
@@ -81,6 +83,19 @@ impl Driver for SimDriver {
         self.submit(Operation::Watch, slot, socket);
     }
 
+    fn await_readable(&mut self, socket: &SimSocket, slot: Slot) {
+        self.submit(Operation::Readable, slot, socket);
+    }
+
+    fn await_writable(&mut self, socket: &SimSocket, slot: Slot) {
+        self.submit(Operation::Writable, slot, socket);
+    }
+
+    fn await_client(&mut self, listener: &SimSocket, slot: Slot) {
+        self.listener(listener.0);
+        self.submit(Operation::Acceptable, slot, listener);
+    }
+
     fn cancel(&mut self, operation: Operation, slot: Slot) {
         let key = key(operation, slot);
         if operation == Operation::Connect
@@ -121,6 +136,22 @@ impl Driver for SimDriver {
             }
             None => Err(Errno(libc::EAGAIN)),
         }
+    }
+
+    fn take_pipe(&mut self) -> Option<SimPipe> {
+        self.try_take_pipe()
+    }
+
+    fn give_pipe(&mut self, pipe: SimPipe) {
+        self.take_pipe_back(&pipe);
+    }
+
+    fn fill(&mut self, pipe: &mut SimPipe, from: &SimSocket) -> Result<u32, Errno> {
+        self.fill_pipe(pipe, from)
+    }
+
+    fn drain(&mut self, pipe: &mut SimPipe, to: &SimSocket) -> Result<u32, Errno> {
+        self.drain_pipe(pipe, to)
     }
 
     fn shutdown(&mut self, socket: &SimSocket) {
@@ -231,6 +262,9 @@ impl Driver for SimDriver {
             Outcome::Sent { bytes, .. } => (8, u64::from(*bytes)),
             Outcome::Watched { reset, .. } => (9, u64::from(*reset)),
             Outcome::Woken { .. } => (10, 0),
+            Outcome::Readable => (13, 0),
+            Outcome::Writable => (14, 0),
+            Outcome::Acceptable => (15, 0),
         };
         self.note(&[kind, u64::from(key.1), detail, self.network.now.as_nanos()]);
         if kind == 7

@@ -91,6 +91,11 @@ impl End {
         Ok(self.room.saturating_sub(self.outgoing.len()))
     }
 
+    /// Whether a poll would report that something can be written, or never will.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.gone || self.deaf || self.room > self.outgoing.len()
+    }
+
     /// Whether a poll would report a hang-up or an error.
     pub(crate) fn is_hung_up(&self) -> bool {
         self.gone || (self.finished && self.fin_received)

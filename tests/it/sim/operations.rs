@@ -47,6 +47,9 @@ impl SimDriver {
             Operation::Receive => self.look_at_receive(key, socket, cancelled, fresh),
             Operation::Send => self.look_at_send(key, socket, cancelled),
             Operation::Watch => self.look_at_watch(key, socket, cancelled),
+            Operation::Readable | Operation::Writable | Operation::Acceptable => {
+                self.look_at_wait(key, operation, socket, cancelled);
+            }
             Operation::Wake => {}
         }
     }
@@ -278,6 +281,30 @@ impl SimDriver {
                     error,
                 },
             );
+        }
+    }
+
+    /// A poll that reports once.
+    fn look_at_wait(&mut self, key: Key, operation: Operation, socket: usize, cancelled: bool) {
+        let (is_ready, event) = match operation {
+            Operation::Acceptable => {
+                let listener = self.listener(socket);
+                let is_waiting = !self.network.listeners[listener].backlog.is_empty();
+                (is_waiting, Outcome::Acceptable)
+            }
+            _ => {
+                let Some(link) = self.link(socket) else {
+                    return;
+                };
+                let end = self.network.end(link, At::Near);
+                match operation {
+                    Operation::Readable => (end.is_readable(), Outcome::Readable),
+                    _ => (end.is_writable(), Outcome::Writable),
+                }
+            }
+        };
+        if is_ready || cancelled {
+            self.post(key, true, event);
         }
     }
 

@@ -81,7 +81,7 @@ impl Habits {
             2..4 => 1,
             4..8 => rng.u64(2..200),
             8..11 => rng.u64(200..20_000),
-            11..18 => rng.u64(20_000..150_000),
+            11..17 => rng.u64(20_000..150_000),
             _ => rng.u64(150_000..500_000),
         };
         let pieces: &[usize] = if total > 20_000 {
@@ -96,6 +96,8 @@ impl Habits {
             _ => Speaks::AfterBytes,
         };
         let ending = match rng.u32(..40) {
+            // In the middle of bulk.
+            ..12 if total > 150_000 => Ending::ResetAfter(rng.u64(100_000..=total)),
             0..16 => Ending::Finish,
             16..25 => Ending::FinishAfterOther,
             25..28 => Ending::Close,

@@ -169,6 +169,7 @@ impl Run {
             "a buffer was not given back",
         );
         must(driver.open_sockets() == 0, "a socket is still open");
+        must(driver.pipes_held == 0, "a pipe was not given back");
         must(
             limit.count() == 0,
             "the limit counts sessions that are over",
@@ -233,6 +234,8 @@ fn random_kernel(rng: &mut fastrand::Rng) -> Kernel {
         submissions: rng.choice([2, 10, 2048]).unwrap_or(2048),
         completions: rng.choice([2, 8, 4096]).unwrap_or(4096),
         descriptors: rng.choice([6, 25, 1000, 1000]).unwrap_or(1000),
+        pipes: rng.choice([0, 1, 64, 64]).unwrap_or(64),
+        pipe_bytes: rng.choice([5_000, 20_000, 65_536]).unwrap_or(65_536),
         byte_budget: rng.u8(..3) > 0,
         lateness: rng.choice([2, 10, 1000]).unwrap_or(10),
         oddity: rng.choice([8, 30, 1000]).unwrap_or(30),
