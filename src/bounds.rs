@@ -132,6 +132,10 @@ pub const SESSIONS_MAX: usize = 4 * 1024 * 1024;
 /// Descriptors that sessions cannot use: logs, rings, listeners, the admin interface.
 pub const DESCRIPTORS_KEPT: u64 = 64;
 
+/// The longest PROXY protocol header that is read or written, in bytes. The specification wants 536
+/// to be enough; a certificate among its fields may be longer, and others read no more than this.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4096;
+
 /// The most commands that may wait for one worker.
 pub const COMMANDS_MAX: usize = 64;
 
@@ -175,6 +179,10 @@ const _: () = {
     assert!(
         WHEEL_TICKS.is_multiple_of(64),
         "the wheel's occupancy is kept in words of 64 bits"
+    );
+    assert!(
+        PROXY_HEADER_BYTES_MAX <= BUFFER_BYTES,
+        "a header fits one buffer"
     );
     assert!(CYCLE_SLOTS_MAX <= u16::MAX as usize);
     assert!(ENDPOINTS_MAX <= u16::MAX as usize);

@@ -7,6 +7,7 @@
 //! This file has the words of that conversation; [`relay`] is the session of a TCP listener.
 #![forbid(unsafe_code)]
 
+pub mod proxy_protocol;
 pub mod relay;
 
 use std::time::Duration;
