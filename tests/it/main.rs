@@ -9,6 +9,7 @@ mod conformance;
 mod fairness;
 mod hardships;
 mod lifecycle;
+mod proxy_corpus;
 mod relaying;
 mod seccomp;
 mod sim;
