@@ -136,6 +136,12 @@ impl Candidates {
         self.eligible.len()
     }
 
+    /// Whether an endpoint that may be picked has as many sessions as it may have.
+    pub fn is_any_full(&self) -> bool {
+        let mut eligible = self.eligible.iter();
+        eligible.any(|position| !self.member(*position).endpoint.has_room())
+    }
+
     fn member(&self, position: u16) -> &Member {
         &self.members[usize::from(position)]
     }

@@ -123,6 +123,10 @@ pub const CYCLE_SLOTS_MAX: usize = 4096;
 /// The most connect attempts that one session may be configured to make.
 pub const TRIES_MAX: usize = 8;
 
+/// How often a session picks anew because another worker took the last place at the endpoint that
+/// it had picked.
+pub const PICKS_MAX: usize = 16;
+
 /// Up to this many endpoints `least_conn` looks at all of them, above at four random ones.
 pub const SCAN_ENDPOINTS_MAX: usize = 128;
 

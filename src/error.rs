@@ -49,8 +49,27 @@ pub enum Party {
     Ringlane,
 }
 
+/// How far a session had come when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The client's PROXY protocol header was not complete.
+    Header,
+    /// No endpoint was connected yet.
+    Connecting,
+    /// Bytes were relayed.
+    Relaying,
+}
+
+impl Phase {
+    /// Every phase, in order.
+    pub const ALL: [Self; 3] = [Self::Header, Self::Connecting, Self::Relaying];
+}
+
 macro_rules! close_reasons {
-    ($($(#[$doc:meta])* $name:ident = $word:literal, $party:ident, $retryable:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $word:literal, $party:ident, $retryable:literal, $codes:expr;
+    )*) => {
         /// Why a session was closed: a closed list that goes to counters and logs.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
@@ -83,39 +102,64 @@ macro_rules! close_reasons {
                     $(Self::$name => $retryable,)*
                 }
             }
+
+            /// The reason as two letters in HAProxy's manner, for those who read its logs: who or
+            /// what ended it (`C` the client, `S` the endpoint, `P` a rule or limit, `R` a
+            /// shortage, `K` its operator, `I` a fault, small letters a timeout on that side),
+            /// and when (`R` before the header was complete, `C` while connecting, `D` while
+            /// relaying, `L` with one side finished).
+            ///
+            /// Source: HAProxy's configuration manual, section 8.5.
+            pub fn code(self, phase: Phase) -> &'static str {
+                let codes: [&'static str; 3] = match self {
+                    $(Self::$name => $codes,)*
+                };
+                codes[phase as usize]
+            }
         }
     };
 }
 
+// A reason, its word, its party, if another endpoint may be tried, and its code in each phase.
 close_reasons! {
     /// Both sides sent all they had and said so.
-    Finished = "finished", Both, false;
+    Finished = "finished", Both, false, ["--"; 3];
     /// The client reset the connection, or vanished.
-    ClientReset = "client_reset", Client, false;
+    ClientReset = "client_reset", Client, false, ["CR", "CC", "CD"];
     /// The endpoint reset the connection, or vanished.
-    EndpointReset = "endpoint_reset", Endpoint, false;
+    EndpointReset = "endpoint_reset", Endpoint, false, ["SC", "SC", "SD"];
     /// The cluster had no endpoint that may be picked.
-    NoEndpoint = "no_endpoint", Ringlane, false;
+    NoEndpoint = "no_endpoint", Ringlane, false, ["SC"; 3];
+    /// Every endpoint that may be picked had as many sessions as it may have.
+    EndpointsFull = "endpoints_full", Ringlane, false, ["PC"; 3];
     /// The endpoint refused the connection.
-    ConnectRefused = "connect_refused", Endpoint, true;
+    ConnectRefused = "connect_refused", Endpoint, true, ["SC"; 3];
     /// The endpoint did not answer within the connect timeout.
-    ConnectTimeout = "connect_timeout", Endpoint, true;
+    ConnectTimeout = "connect_timeout", Endpoint, true, ["sC"; 3];
     /// There is no route to the endpoint, or a router said that it is not there.
-    ConnectUnreachable = "connect_unreachable", Endpoint, true;
+    ConnectUnreachable = "connect_unreachable", Endpoint, true, ["SC"; 3];
     /// Connecting failed in a way that has no reason of its own.
-    ConnectFailed = "connect_failed", Endpoint, true;
+    ConnectFailed = "connect_failed", Endpoint, true, ["SC"; 3];
     /// This host has no local port left for connecting to the endpoint; another one may have.
-    NoLocalPort = "no_local_port", Ringlane, true;
+    NoLocalPort = "no_local_port", Ringlane, true, ["RC"; 3];
     /// This host ran out of descriptors or memory for the endpoint's connection.
-    LocalShortage = "local_shortage", Ringlane, false;
+    LocalShortage = "local_shortage", Ringlane, false, ["RC"; 3];
     /// No byte went either way for the idle timeout.
-    IdleTimeout = "idle_timeout", Ringlane, false;
+    IdleTimeout = "idle_timeout", Ringlane, false, ["cR", "cC", "cD"];
     /// One side had finished and the other sent and took nothing for the half-close timeout.
-    HalfCloseTimeout = "half_close_timeout", Ringlane, false;
+    HalfCloseTimeout = "half_close_timeout", Ringlane, false, ["cR", "cC", "cL"];
+    /// The session had lasted as long as it may.
+    MaxAge = "max_age", Ringlane, false, ["PR", "PC", "PD"];
+    /// The client's PROXY protocol header was missing or wrong.
+    ProxyHeader = "proxy_header", Client, false, ["PR"; 3];
+    /// The client's PROXY protocol header was not complete in time.
+    ProxyHeaderTimeout = "proxy_header_timeout", Client, false, ["cR"; 3];
+    /// The client may not send a PROXY protocol header.
+    ProxyUntrusted = "proxy_untrusted", Client, false, ["PR"; 3];
     /// The process was told to stop and the session outlived the drain timeout.
-    Drained = "drained", Ringlane, false;
+    Drained = "drained", Ringlane, false, ["KR", "KC", "KD"];
     /// A broken invariant of Ringlane's own. Please report it.
-    Internal = "internal", Ringlane, false;
+    Internal = "internal", Ringlane, false, ["IR", "IC", "ID"];
 }
 
 impl CloseReason {
@@ -160,6 +204,58 @@ mod tests {
             let is_of_connect =
                 reason.word().starts_with("connect_") || *reason == CloseReason::NoLocalPort;
             assert_eq!(reason.is_retryable(), is_of_connect, "{reason}");
+        }
+    }
+
+    #[test]
+    fn words_are_distinct() {
+        let words: std::collections::HashSet<_> =
+            CloseReason::ALL.iter().map(|one| one.word()).collect();
+        assert_eq!(words.len(), CloseReason::ALL.len());
+    }
+
+    #[test]
+    fn codes_are_those_of_the_manual() {
+        let check = |reason: CloseReason, codes: [&str; 3]| {
+            assert_eq!(
+                Phase::ALL.map(|phase| reason.code(phase)),
+                codes,
+                "{reason}"
+            );
+        };
+        check(CloseReason::Finished, ["--", "--", "--"]);
+        check(CloseReason::ClientReset, ["CR", "CC", "CD"]);
+        check(CloseReason::EndpointReset, ["SC", "SC", "SD"]);
+        check(CloseReason::NoEndpoint, ["SC", "SC", "SC"]);
+        check(CloseReason::EndpointsFull, ["PC", "PC", "PC"]);
+        check(CloseReason::ConnectRefused, ["SC", "SC", "SC"]);
+        check(CloseReason::ConnectTimeout, ["sC", "sC", "sC"]);
+        check(CloseReason::NoLocalPort, ["RC", "RC", "RC"]);
+        check(CloseReason::LocalShortage, ["RC", "RC", "RC"]);
+        check(CloseReason::IdleTimeout, ["cR", "cC", "cD"]);
+        check(CloseReason::HalfCloseTimeout, ["cR", "cC", "cL"]);
+        check(CloseReason::MaxAge, ["PR", "PC", "PD"]);
+        check(CloseReason::ProxyHeader, ["PR", "PR", "PR"]);
+        check(CloseReason::ProxyHeaderTimeout, ["cR", "cR", "cR"]);
+        check(CloseReason::ProxyUntrusted, ["PR", "PR", "PR"]);
+        check(CloseReason::Drained, ["KR", "KC", "KD"]);
+        check(CloseReason::Internal, ["IR", "IC", "ID"]);
+    }
+
+    #[test]
+    fn codes_have_the_letters_of_the_manual() {
+        for reason in CloseReason::ALL {
+            for phase in Phase::ALL {
+                let code = reason.code(phase);
+                let is_known = code == "--"
+                    || matches!(code.as_bytes(), [first, second]
+                        if b"CSPRKIcs".contains(first) && b"RCDL".contains(second));
+                assert!(is_known, "{reason}: {code}");
+                // What is of the client's header can only end a session that waits for it.
+                let is_of_header = reason.word().starts_with("proxy_");
+                assert!(!is_of_header || code.ends_with('R'), "{reason}: {code}");
+                assert!(!is_of_header || reason.party() == Party::Client);
+            }
         }
     }
 

@@ -29,6 +29,7 @@ use crate::plan::place::Bind;
 use crate::plan::problems::Problem;
 use crate::ring::features::{Features, Unavailable};
 use crate::sys;
+use crate::sys::socket::ListenError;
 use crate::update::{self, Command, Event};
 use crate::view::{ClusterView, ListenerView, View};
 use views::Clusters;
@@ -71,24 +72,10 @@ pub enum ProcessError {
 
 impl ProcessError {
     /// A place cannot be bound, for this reason.
-    pub fn bind(bind: &Bind, error: &io::Error) -> Self {
-        let reason = match (bind, error.kind()) {
-            (Bind::Tcp(addr), io::ErrorKind::AddrInUse) => format!(
-                "port {} is in use by another program or instance; stop it or choose another port",
-                addr.port()
-            ),
-            (Bind::Tcp(addr), io::ErrorKind::PermissionDenied) => format!(
-                "port {} is reserved; run as root, grant CAP_NET_BIND_SERVICE or choose a port \
-                 from 1024 up",
-                addr.port()
-            ),
-            (Bind::Tcp(addr), io::ErrorKind::AddrNotAvailable) => {
-                format!("this host has no address {}", addr.ip())
-            }
-            (Bind::Unix(_), io::ErrorKind::AddrInUse) => {
-                "another program or instance listens there".to_string()
-            }
-            _ => error.to_string(),
+    pub fn bind(bind: &Bind, error: &ListenError) -> Self {
+        let reason = match error {
+            ListenError::Address(error) => reason_of_bind(bind, error),
+            ListenError::Option(refused) => refused.to_string(),
         };
         Self::Bind {
             bind: bind.clone(),
@@ -104,6 +91,27 @@ impl ProcessError {
             Self::Plan(_) | Self::NoRing(_) => 78,
             Self::Bind { .. } | Self::System { .. } | Self::WorkerFailed { .. } => 1,
         }
+    }
+}
+
+fn reason_of_bind(bind: &Bind, error: &io::Error) -> String {
+    match (bind, error.kind()) {
+        (Bind::Tcp(addr), io::ErrorKind::AddrInUse) => format!(
+            "port {} is in use by another program or instance; stop it or choose another port",
+            addr.port()
+        ),
+        (Bind::Tcp(addr), io::ErrorKind::PermissionDenied) => format!(
+            "port {} is reserved; run as root, grant CAP_NET_BIND_SERVICE or choose a port from \
+             1024 up",
+            addr.port()
+        ),
+        (Bind::Tcp(addr), io::ErrorKind::AddrNotAvailable) => {
+            format!("this host has no address {}", addr.ip())
+        }
+        (Bind::Unix(_), io::ErrorKind::AddrInUse) => {
+            "another program or instance listens there, or the file is no socket".to_string()
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -159,6 +167,13 @@ impl Running {
             tracing::warn!(
                 "max_sessions is cut to {sessions_max}: the descriptor limit allows no more"
             );
+        }
+        for (position, cluster) in plan.clusters.iter().enumerate() {
+            sys::options::try_connecting(&cluster.options).map_err(|refused| {
+                let path = format!("clusters[{position}].{}", refused.option);
+                let message = refused.source.to_string();
+                ProcessError::Plan(vec![Problem { path, message }])
+            })?;
         }
         let Clusters { views, endpoints } = views::clusters(plan, cpus.len());
         let sockets = listeners::bind(plan, cpus.len(), backlog)?;

@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod clock;
 pub mod descriptors;
+pub mod options;
 pub mod pipe;
 pub mod socket;
 pub mod wake;

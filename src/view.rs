@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::balance::{Candidates, Policy};
 use crate::id::{ClusterId, Epoch, ListenerId};
 use crate::limits::Limit;
+use crate::plan::options::ConnectOptions;
 use crate::session::Settings;
 
 /// The whole configuration and health at one moment.
@@ -59,6 +60,19 @@ impl ListenerView {
     }
 }
 
+impl ClusterView {
+    /// A cluster with the defaults for everything else.
+    pub fn new(id: ClusterId, name: String, policy: Policy, candidates: Candidates) -> Self {
+        Self {
+            id,
+            name,
+            policy,
+            candidates,
+            connect: ConnectOptions::default(),
+        }
+    }
+}
+
 /// A group of endpoints with one policy.
 #[derive(Debug)]
 pub struct ClusterView {
@@ -70,4 +84,6 @@ pub struct ClusterView {
     pub policy: Policy,
     /// The endpoints.
     pub candidates: Candidates,
+    /// What sockets to them have.
+    pub connect: ConnectOptions,
 }

@@ -16,6 +16,7 @@
 
 mod accept;
 mod bulk;
+mod connect;
 mod sessions;
 mod table;
 
@@ -28,7 +29,7 @@ use crate::balance::Balancer;
 use crate::bounds::JOIN_TIME;
 use crate::buffers::Buffers;
 use crate::error::{CloseReason, Errno};
-use crate::id::{ClusterId, Epoch, SessionId, Slot, WorkerIndex};
+use crate::id::{Epoch, SessionId, Slot, WorkerIndex};
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
 use crate::ring::driver::{Completion, Driver, Event, Operation, Wait};
@@ -39,6 +40,7 @@ use crate::update::{self, Command, Inbox};
 use crate::view::View;
 use accept::Listener;
 use bulk::Pump;
+use connect::ClusterState;
 use sessions::Session;
 use table::Table;
 
@@ -67,8 +69,8 @@ pub struct Worker<D: Driver> {
     index: WorkerIndex,
     workers: usize,
     view: Arc<View>,
-    /// This worker's state of each cluster's policy, in the order of the view's clusters.
-    balancers: Vec<(ClusterId, Balancer)>,
+    /// What this worker keeps for each cluster, in the order of the view's clusters.
+    clusters: Vec<ClusterState>,
     listeners: Vec<Listener<D::Socket>>,
     connections: Table<D::Socket>,
     sessions: Slab<Session>,
@@ -133,7 +135,7 @@ impl<D: Driver> Worker<D> {
             inbox: parts.inbox,
             workers: parts.workers,
             view: Arc::new(no_view),
-            balancers: Vec::new(),
+            clusters: Vec::new(),
             listeners: parts.listeners.into_iter().map(Listener::new).collect(),
             // Address space only, until it is used: growing would copy every session at once.
             connections: Table::with_capacity(2 * sessions_max),
@@ -341,15 +343,17 @@ impl<D: Driver> Worker<D> {
     }
 
     fn apply(&mut self, view: Arc<View>) {
-        let mut old = std::mem::take(&mut self.balancers);
+        let mut old = std::mem::take(&mut self.clusters);
         for cluster in &view.clusters {
-            let kept = old
-                .iter()
-                .position(|(id, kept)| *id == cluster.id && kept.policy() == cluster.policy)
-                .map(|position| old.swap_remove(position).1);
-            let balancer =
-                kept.unwrap_or_else(|| Balancer::new(cluster.policy, self.index, self.workers));
-            self.balancers.push((cluster.id, balancer));
+            let is_same = |kept: &ClusterState| {
+                kept.id == cluster.id && kept.balancer.policy() == cluster.policy
+            };
+            let kept = old.iter().position(is_same);
+            let state = kept.map(|position| old.swap_remove(position));
+            self.clusters.push(state.unwrap_or_else(|| {
+                let balancer = Balancer::new(cluster.policy, self.index, self.workers);
+                ClusterState::new(cluster.id, balancer)
+            }));
         }
         let epoch = view.epoch;
         let retired = std::mem::replace(&mut self.view, view);
@@ -368,6 +372,7 @@ impl<D: Driver> Worker<D> {
         for key in due.drain(..) {
             if let Some(session) = self.sessions.get_mut(key as usize) {
                 session.relay.handle_timeout(self.now);
+                self.settle(key);
                 self.touch(key);
             }
         }

@@ -22,6 +22,7 @@ use ringlane::bounds::{ARENA_BUFFERS_MIN, PIPES_MAX};
 use ringlane::id::{ClusterId, EndpointId, Epoch, ListenerId, WorkerIndex};
 use ringlane::limits::Limit;
 use ringlane::metrics::WorkerCounters;
+use ringlane::plan::options::ListenOptions;
 use ringlane::ring::features::Features;
 use ringlane::ring::uring::{Socket, Uring};
 use ringlane::session::{Settings, Transport};
@@ -85,12 +86,9 @@ fn echo() -> SocketAddr {
 fn view(endpoint: SocketAddr) -> View {
     let address = Some(Address::Tcp(endpoint));
     let endpoint = Arc::new(Endpoint::new(EndpointId(1), "echo".to_string(), address, 1));
-    let cluster = ClusterView {
-        id: ClusterId(1),
-        name: "default".to_string(),
-        policy: Policy::RoundRobin,
-        candidates: Candidates::new(vec![Member::new(endpoint, 1)]),
-    };
+    let candidates = Candidates::new(vec![Member::new(endpoint, 1)]);
+    let name = "default".to_string();
+    let cluster = ClusterView::new(ClusterId(1), name, Policy::RoundRobin, candidates);
     let listener = ListenerView::new(ListenerId(1), "test".to_string(), 0, Settings::default());
     View {
         epoch: Epoch(1),
@@ -140,7 +138,12 @@ fn order(post: &Post, waker: &Waker, command: Command) {
 
 #[test]
 fn messages_and_sessions_cost_no_allocation_after_warm_up() {
-    let listener = socket::listen(SocketAddr::from(([127, 0, 0, 1], 0)), 128).expect("a free port");
+    let listener = socket::listen(
+        SocketAddr::from(([127, 0, 0, 1], 0)),
+        &ListenOptions::default(),
+        128,
+    )
+    .expect("a free port");
     let addr = {
         use std::os::fd::AsFd;
         socket::local_addr(listener.as_fd()).expect("an address")

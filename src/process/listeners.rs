@@ -1,16 +1,17 @@
 //! Binding: every address once for every worker, and nobody else's.
 #![forbid(unsafe_code)]
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use crate::bounds::BACKLOG_MAX;
 use crate::plan::Plan;
+use crate::plan::options::ListenOptions;
 use crate::plan::place::Bind;
 use crate::process::ProcessError;
 use crate::session::Transport;
-use crate::sys::socket;
+use crate::sys::socket::{self, ListenError};
 
 /// Listening sockets, all of which listen.
 pub(super) struct Listeners {
@@ -40,20 +41,15 @@ pub(super) fn bind(plan: &Plan, workers: usize, backlog: usize) -> Result<Listen
         by_worker: (0..workers).map(|_| Vec::new()).collect(),
     };
     for (position, listener) in plan.listeners.iter().enumerate() {
+        let backlog = listener.options.backlog.unwrap_or(backlog as u32);
         let backlog = i32::try_from(backlog).unwrap_or(BACKLOG_MAX);
         for bind in &listener.binds {
-            let refused = |error: io::Error| ProcessError::bind(bind, &error);
-            match bind {
-                Bind::Tcp(addr) => {
-                    let addr = listeners
-                        .add_tcp(position, *addr, backlog)
-                        .map_err(refused)?;
-                    listeners.binds.push(Bind::Tcp(addr));
-                }
-                Bind::Unix(_) => {
-                    return Err(refused(io::ErrorKind::Unsupported.into()));
-                }
-            }
+            let added = match bind {
+                Bind::Tcp(addr) => listeners.add_tcp(position, *addr, &listener.options, backlog),
+                Bind::Unix(path) => listeners.add_unix(position, path, &listener.options, backlog),
+            };
+            let bound = added.map_err(|error| ProcessError::bind(bind, &error))?;
+            listeners.binds.push(bound);
         }
     }
     Ok(listeners)
@@ -65,11 +61,12 @@ impl Listeners {
         &mut self,
         listener: usize,
         addr: SocketAddr,
+        options: &ListenOptions,
         backlog: i32,
-    ) -> io::Result<SocketAddr> {
-        let mut bound = socket::probe_free(addr)?;
+    ) -> Result<Bind, ListenError> {
+        let mut bound = socket::probe_free(addr, options)?;
         for sockets in &mut self.by_worker {
-            let fd = socket::listen(bound, backlog)?;
+            let fd = socket::listen(bound, options, backlog)?;
             bound = socket::local_addr(fd.as_fd())?;
             sockets.push(Listening {
                 listener,
@@ -77,6 +74,25 @@ impl Listeners {
                 transport: Transport::Tcp,
             });
         }
-        Ok(bound)
+        Ok(Bind::Tcp(bound))
+    }
+
+    /// There is one socket, whose connections go to whichever worker takes them first.
+    fn add_unix(
+        &mut self,
+        listener: usize,
+        path: &Path,
+        options: &ListenOptions,
+        backlog: i32,
+    ) -> Result<Bind, ListenError> {
+        let socket = socket::listen_unix(path, options.unix_mode, backlog)?;
+        for sockets in &mut self.by_worker {
+            sockets.push(Listening {
+                listener,
+                fd: socket.try_clone()?,
+                transport: Transport::Unix,
+            });
+        }
+        Ok(Bind::Unix(path.to_path_buf()))
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn clusters(plan: &Plan, workers: usize) -> Clusters {
             name: cluster.name.clone(),
             policy: cluster.policy,
             candidates,
+            connect: cluster.options.clone(),
         }));
     }
     Clusters { views, endpoints }

@@ -13,10 +13,13 @@
 //! - A driver takes the batch that it is given to send and releases its buffers itself.
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
+
 use crate::balance::endpoint::Address;
 use crate::buffers::{Batch, Buffers, Chunk};
 use crate::error::Errno;
 use crate::id::Slot;
+use crate::plan::options::{ConnectOptions, SocketOptions};
 use crate::session::Transport;
 use crate::time::Instant;
 
@@ -188,10 +191,19 @@ pub trait Driver {
 
     // Immediate operations.
 
-    /// Makes a socket for connecting to `address`.
+    /// Makes a socket for connecting to `address`, from `source` if there is one.
     ///
     /// Errors: the kernel's, mostly EMFILE and its kin.
-    fn open(&mut self, address: &Address) -> Result<Self::Socket, Errno>;
+    fn open(
+        &mut self,
+        address: &Address,
+        options: &ConnectOptions,
+        source: Option<IpAddr>,
+    ) -> Result<Self::Socket, Errno>;
+
+    /// Sets what only matters to a connection that lasts. Failure needs no report: the connection
+    /// is broken, which its receive or the next send will say.
+    fn settle(&mut self, socket: &Self::Socket, options: &SocketOptions);
 
     /// Accepts one connection that already waits.
     ///

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -24,6 +25,7 @@ use crate::bounds::{BUFFER_BYTES, CQ_ENTRIES, JOIN_TIME};
 use crate::buffers::{Batch, Buffers};
 use crate::error::Errno;
 use crate::id::{Generation, Slot};
+use crate::plan::options::{ConnectOptions, SocketOptions};
 use crate::ring::arena::Arena;
 use crate::ring::driver::{Completion, Driver, Event, Operation, Wait};
 use crate::ring::features::Features;
@@ -433,8 +435,19 @@ impl Driver for Uring {
         }
     }
 
-    fn open(&mut self, address: &Address) -> Result<Socket, Errno> {
-        let fd = sys::socket::open(address).map_err(|error| Errno::from_io(&error))?;
+    fn settle(&mut self, socket: &Socket, options: &SocketOptions) {
+        // The connection broke; its receive says so too.
+        let _broken = sys::options::settle(socket.fd.as_fd(), options);
+    }
+
+    fn open(
+        &mut self,
+        address: &Address,
+        options: &ConnectOptions,
+        source: Option<IpAddr>,
+    ) -> Result<Socket, Errno> {
+        let fd = sys::options::open(address, options, source);
+        let fd = fd.map_err(|error| Errno::from_io(&error))?;
         Ok(Socket {
             fd,
             transport: address.transport(),

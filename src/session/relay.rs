@@ -47,12 +47,14 @@ pub struct Relay {
     look: Look,
     /// What the last such look found.
     unsent_bytes: u32,
+    /// When the session has lasted as long as it may.
+    ends_at: Instant,
     /// When to look for sides on which nothing is received, [`Instant::NEVER`] if there is none.
     watch_at: Instant,
     tries: u8,
     tries_max: u8,
     /// Why the last attempt to connect failed.
-    failure: CloseReason,
+    failure: Option<CloseReason>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +96,9 @@ enum Look {
 }
 
 impl Relay {
-    /// Starts a session for a client that was accepted at `now`.
-    pub fn new(now: Instant, settings: Settings) -> Self {
+    /// Starts a session for a client that was accepted at `now`. Chance decides by how much less
+    /// than the greatest age it may last.
+    pub fn new(now: Instant, settings: Settings, rng: &mut fastrand::Rng) -> Self {
         Self {
             phase: Phase::Connecting(Attempt::Wanted),
             directions: Default::default(),
@@ -105,9 +108,10 @@ impl Relay {
             last_activity: now,
             look: Look::None,
             unsent_bytes: 0,
+            ends_at: timeouts::end(now, &settings, rng),
             watch_at: now + WATCH_DELAY,
             tries: 0,
-            failure: CloseReason::NoEndpoint,
+            failure: None,
         }
     }
 
@@ -130,7 +134,7 @@ impl Relay {
         if !matches!(self.phase, Phase::Connecting(_)) {
             return;
         }
-        self.failure = reason;
+        self.failure = Some(reason);
         let in_time = now < self.timeouts.retry_within.after(self.started);
         if reason.is_retryable() && self.tries < self.tries_max && in_time {
             self.phase = Phase::Connecting(Attempt::Wanted);
@@ -140,9 +144,14 @@ impl Relay {
     }
 
     /// There is no endpoint to try, or none that was not tried: the session ends for the reason
-    /// for which the last attempt failed, if there was one.
-    pub fn handle_no_endpoint(&mut self) {
-        self.abort(self.failure);
+    /// for which the last attempt failed, if there was one, else for this.
+    pub fn handle_no_endpoint(&mut self, reason: CloseReason) {
+        self.abort(self.failure.unwrap_or(reason));
+    }
+
+    /// Whether bytes are, or were, relayed.
+    pub fn is_connected(&self) -> bool {
+        !matches!(self.phase, Phase::Connecting(_))
     }
 
     /// Bytes came from `side`; `more` says whether the receive goes on.
@@ -299,6 +308,9 @@ impl Relay {
             self.watch_at = Instant::NEVER;
             self.want_watches();
         }
+        if now >= self.ends_at {
+            return self.abort(CloseReason::MaxAge);
+        }
         match self.phase {
             Phase::Connecting(Attempt::Pending { deadline }) if now >= deadline => {
                 self.handle_connect_failed(now, CloseReason::ConnectTimeout);
@@ -331,7 +343,7 @@ impl Relay {
             Phase::Flushing(flush) if flush.measure_at == AT_ONCE => flush.deadline,
             Phase::Flushing(flush) => flush.deadline.min(flush.measure_at),
         };
-        phase.min(self.watch_at)
+        phase.min(self.watch_at).min(self.ends_at)
     }
 
     /// What to do now; to be asked after every `handle_*` until it answers `None`.

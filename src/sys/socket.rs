@@ -7,19 +7,36 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use crate::balance::endpoint::Address;
+use crate::plan::options::ListenOptions;
+use crate::sys::options::{self, Refused};
+
+/// Why a socket does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be had.
+    #[error("{0}")]
+    Address(#[from] io::Error),
+    /// An option cannot be set.
+    #[error("{0}")]
+    Option(#[from] Refused),
+}
 
 /// Binds and listens. Sockets made by several calls for one address share its connections.
 ///
-/// What is set here is inherited by the connections that are accepted: TCP_NODELAY.
+/// What is set here is inherited by the connections that are accepted.
 ///
-/// Errors: EADDRINUSE, EACCES, EADDRNOTAVAIL and other errors of bind(2).
-pub fn listen(addr: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
-    let socket = bound(addr, true)?;
+/// Errors: EADDRINUSE, EACCES, EADDRNOTAVAIL and other errors of bind(2); an option.
+pub fn listen(
+    addr: SocketAddr,
+    options: &ListenOptions,
+    backlog: i32,
+) -> Result<OwnedFd, ListenError> {
+    let socket = bound(addr, options, true)?;
     socket.listen(backlog)?;
     Ok(socket.into())
 }
@@ -29,45 +46,60 @@ pub fn listen(addr: SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
 ///
 /// Returns the port, which is a free one if `addr` has none.
 ///
-/// Errors: EADDRINUSE if somebody listens; other errors of bind(2).
-pub fn probe_free(addr: SocketAddr) -> io::Result<SocketAddr> {
-    let socket = bound(addr, false)?;
+/// Errors: EADDRINUSE if somebody listens; other errors of bind(2); an option.
+pub fn probe_free(addr: SocketAddr, options: &ListenOptions) -> Result<SocketAddr, ListenError> {
+    let socket = bound(addr, options, false)?;
     // With SO_REUSEADDR a bind alone succeeds beside a listener that has it too.
     socket.listen(1)?;
     let bound = socket.local_addr()?;
     bound
         .as_socket()
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput).into())
 }
 
-fn bound(addr: SocketAddr, share_port: bool) -> io::Result<Socket> {
+fn bound(
+    addr: SocketAddr,
+    options: &ListenOptions,
+    share_port: bool,
+) -> Result<Socket, ListenError> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), None)?;
     socket.set_reuse_address(true)?;
     if share_port {
         socket.set_reuse_port(true)?;
     }
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_tcp_nodelay(true)?;
+    options::set_listening(&socket, options, addr)?;
     socket.bind(&SockAddr::from(addr))?;
     Ok(socket)
 }
 
-/// Makes a socket for connecting to `address`.
+/// Binds a Unix stream socket and listens. A file that is left of a socket on which nobody listens
+/// any more is replaced.
 ///
-/// Errors: EMFILE, ENFILE, ENOBUFS, ENOMEM, EAFNOSUPPORT.
-/// Cost: 1.5 us; one more system call for TCP_NODELAY.
-pub fn open(address: &Address) -> io::Result<OwnedFd> {
-    let socket = match address {
-        Address::Tcp(addr) => {
-            let socket = Socket::new(Domain::for_address(*addr), Type::STREAM.nonblocking(), None)?;
-            socket.set_tcp_nodelay(true)?;
-            socket
+/// Errors: EADDRINUSE if somebody listens there or the file is no socket; EACCES, ENOENT and other
+/// errors of bind(2).
+/// Source: unix(7).
+pub fn listen_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<OwnedFd> {
+    let address = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match socket.bind(&address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_over(&address) => {
+            std::fs::remove_file(path)?;
+            socket.bind(&address)?;
         }
-        Address::Unix(_) => Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?,
-    };
+        outcome => outcome?,
+    }
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
+    socket.listen(backlog)?;
     Ok(socket.into())
+}
+
+/// Whether the file of a Unix socket belongs to nobody who listens.
+fn is_left_over(address: &SockAddr) -> bool {
+    Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)
+        .and_then(|socket| socket.connect(address))
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Connects a Unix socket, which is over at once.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::balance::Tried;
 use crate::balance::endpoint::Endpoint;
 use crate::buffers::{Batch, Buffers, Chunk};
-use crate::error::{CloseReason, Errno};
+use crate::error::CloseReason;
 use crate::id::{SessionId, Slot};
 use crate::ring::driver::{Driver, Operation};
 use crate::session::relay::Relay;
@@ -22,14 +22,16 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     client: Slot,
     /// The endpoint's connection, or the attempt at one.
-    upstream: Option<Slot>,
+    pub(super) upstream: Option<Slot>,
     /// The endpoint that the session is counted at.
-    endpoint: Option<Arc<Endpoint>>,
-    tried: Tried,
-    listener: u32,
+    pub(super) endpoint: Option<Arc<Endpoint>>,
+    pub(super) tried: Tried,
+    pub(super) listener: u32,
     /// By the index of the side that bytes are moved from in bulk.
     pub(super) pumps: [PumpKey; 2],
     pub(super) touched: bool,
+    /// What only matters to a session that lasts has been set.
+    pub(super) settled: bool,
 }
 
 impl Session {
@@ -51,7 +53,7 @@ const _: () = {
 
 /// How a connection is terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     /// Both ways have been shut down; the socket is only closed.
     Close,
     /// The other side is told that something went wrong.
@@ -66,7 +68,7 @@ impl<D: Driver> Worker<D> {
             self.session_limit.release();
             return;
         };
-        let relay = Relay::new(self.now, view.settings);
+        let relay = Relay::new(self.now, view.settings, &mut self.rng);
         let entry = self.sessions.vacant_entry();
         let key = entry.key() as u32;
         let client = self.connections.insert(Connection {
@@ -86,6 +88,7 @@ impl<D: Driver> Worker<D> {
             listener: listener as u32,
             pumps: [PumpKey::NONE; 2],
             touched: false,
+            settled: false,
         });
         self.touch(key);
     }
@@ -107,34 +110,6 @@ impl<D: Driver> Worker<D> {
             };
             self.perform(key, action);
         }
-    }
-
-    pub(super) fn handle_connected(&mut self, slot: Slot, result: Result<(), Errno>) {
-        let Some((key, _)) = self.owner(slot, Operation::Connect, false) else {
-            return;
-        };
-        let session = &mut self.sessions[key as usize];
-        let counters = session
-            .endpoint
-            .as_ref()
-            .map(|endpoint| endpoint.counters(self.index));
-        match result {
-            Ok(()) => {
-                if let Some(counters) = counters {
-                    counters.sessions.add(1);
-                }
-                session.relay.handle_connected(self.now);
-            }
-            Err(errno) => {
-                if let Some(counters) = counters {
-                    counters.connect_failures.add(1);
-                }
-                session
-                    .relay
-                    .handle_connect_failed(self.now, CloseReason::of_connect(errno));
-            }
-        }
-        self.touch(key);
     }
 
     pub(super) fn handle_bytes(&mut self, key: u32, side: Side, chunk: Chunk, more: bool) {
@@ -220,81 +195,6 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Picks an endpoint and connects to it, in place of an attempt that failed or takes too long.
-    fn connect(&mut self, key: u32) {
-        self.count_timeout(key);
-        let session = &mut self.sessions[key as usize];
-        let abandoned = session.upstream.take();
-        if let Some(endpoint) = session.endpoint.take() {
-            endpoint.session_closed();
-            self.counters.retries.add(1);
-        }
-        if let Some(slot) = abandoned {
-            self.terminate(slot, Ending::Close);
-        }
-        let session = &mut self.sessions[key as usize];
-        let picked =
-            self.view
-                .cluster_of(session.listener as usize)
-                .and_then(|(place, cluster)| {
-                    let (_, balancer) = self.balancers.get_mut(place)?;
-                    balancer.pick(&cluster.candidates, &session.tried, &mut self.rng)
-                });
-        let Some((endpoint, address)) =
-            picked.and_then(|endpoint| Some((endpoint, endpoint.address.as_ref()?)))
-        else {
-            session.relay.handle_no_endpoint();
-            return;
-        };
-        if !endpoint.try_open_session() {
-            session.relay.handle_no_endpoint();
-            return;
-        }
-        session.tried.add(endpoint.id);
-        match self.driver.open(address) {
-            Ok(socket) => {
-                session.endpoint = Some(Arc::clone(endpoint));
-                let mut armed = Armed::default();
-                let _nothing_else_in_flight = armed.try_insert(Operation::Connect);
-                let connection = Connection {
-                    socket,
-                    session: Some(key),
-                    side: Side::Endpoint,
-                    armed,
-                };
-                let slot = self.connections.insert(connection);
-                session.upstream = Some(slot);
-                if let Some(connection) = self.connections.get_mut(slot) {
-                    self.driver.connect(&connection.socket, slot, address);
-                }
-            }
-            Err(errno) => {
-                endpoint.session_closed();
-                session
-                    .relay
-                    .handle_connect_failed(self.now, CloseReason::of_connect(errno));
-            }
-        }
-    }
-
-    /// An attempt that is given up while it is still under way has failed without a completion that
-    /// says so.
-    fn count_timeout(&mut self, key: u32) {
-        let Some(session) = self.sessions.get(key as usize) else {
-            return;
-        };
-        let (Some(slot), Some(endpoint)) = (session.upstream, &session.endpoint) else {
-            return;
-        };
-        let under_way = self
-            .connections
-            .get_mut(slot)
-            .is_some_and(|connection| connection.armed.contains(Operation::Connect));
-        if under_way {
-            endpoint.counters(self.index).connect_failures.add(1);
-        }
-    }
-
     fn send(&mut self, key: u32, side: Side, batch: Batch) {
         let slot = self.sessions[key as usize].slot(side);
         let connection = slot.and_then(|slot| Some((slot, self.connections.get_mut(slot)?)));
@@ -354,7 +254,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Lets go of a connection: tells its operations to end, and closes it when they have.
-    fn terminate(&mut self, slot: Slot, ending: Ending) {
+    pub(super) fn terminate(&mut self, slot: Slot, ending: Ending) {
         let Some(connection) = self.connections.get_mut(slot) else {
             return;
         };

@@ -16,7 +16,7 @@ use std::process::Command;
 const LAYERS: [&[&str]; 5] = [
     &["bounds", "id", "error", "time"],
     &[
-        "metrics", "buffers", "timer", "limits", "session", "balance", "view", "update", "plan",
+        "metrics", "buffers", "timer", "limits", "session", "balance", "plan", "view", "update",
     ],
     &["sys", "ring"],
     &["worker", "control"],

@@ -71,7 +71,7 @@ impl Scene {
     fn start() -> Self {
         let now = Instant::from_nanos(1_000_000_000);
         Self {
-            relay: Relay::new(now, Settings::default()),
+            relay: Relay::new(now, Settings::default(), &mut fastrand::Rng::with_seed(1)),
             buffers: Held::default(),
             now,
         }
@@ -93,7 +93,7 @@ impl Scene {
             "connected" => relay.handle_connected(now),
             "refused" => relay.handle_connect_failed(now, CloseReason::ConnectRefused),
             "short of descriptors" => relay.handle_connect_failed(now, CloseReason::LocalShortage),
-            "no endpoint" => relay.handle_no_endpoint(),
+            "no endpoint" => relay.handle_no_endpoint(CloseReason::NoEndpoint),
             "client bytes" | "endpoint bytes" => {
                 let chunk = buffers.chunk(100);
                 relay.handle_received(now, side(event), chunk, true, buffers);

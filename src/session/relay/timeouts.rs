@@ -42,3 +42,11 @@ impl Millis {
         Instant::from_nanos(start.as_nanos().saturating_add(nanos))
     }
 }
+
+/// When a session that starts at `now` has lasted as long as it may.
+pub(super) fn end(now: Instant, settings: &Settings, rng: &mut fastrand::Rng) -> Instant {
+    let Some((age, jitter)) = settings.max_age else {
+        return Instant::NEVER;
+    };
+    now + age.saturating_sub(jitter.mul_f64(rng.f64()))
+}

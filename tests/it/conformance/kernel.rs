@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use ringlane::balance::endpoint::Address;
 use ringlane::bounds::{ARENA_BUFFERS_MIN, BACKLOG_MAX, PIPES_MAX};
 use ringlane::id::WorkerIndex;
+use ringlane::plan::options::ListenOptions;
 use ringlane::ring::features::Features;
 use ringlane::ring::uring::{Socket, Uring};
 use ringlane::session::Transport;
@@ -66,7 +67,9 @@ impl Kernel {
         let mut listeners = Vec::new();
         let mut sockets = Vec::new();
         for _ in 0..setup.listeners {
-            let socket = sys::socket::listen(loopback(), BACKLOG_MAX)?;
+            let options = ListenOptions::default();
+            let socket =
+                sys::socket::listen(loopback(), &options, BACKLOG_MAX).map_err(io::Error::other)?;
             listeners.push(sys::socket::local_addr(socket.as_fd())?);
             sockets.push(socket);
         }

@@ -123,12 +123,14 @@ impl Desk {
             members.into_iter().map(|member| vec![member]).collect()
         };
         let cluster = |(id, members): (u32, Vec<Member>)| {
-            Arc::new(ClusterView {
-                id: ClusterId(id),
-                name: format!("cluster {id}"),
-                policy: self.setup.policy,
-                candidates: Candidates::new(members),
-            })
+            let candidates = Candidates::new(members);
+            let name = format!("cluster {id}");
+            Arc::new(ClusterView::new(
+                ClusterId(id),
+                name,
+                self.setup.policy,
+                candidates,
+            ))
         };
         let listener = |place: usize| {
             let id = ListenerId(place as u32);

@@ -141,16 +141,14 @@ impl Control {
                 Member::new(Arc::clone(endpoint), weight)
             };
             let members = self.endpoints.iter().map(member).collect();
-            Arc::new(ClusterView {
-                id: ClusterId(id),
-                name: format!("cluster {id}"),
-                policy: if rng.bool() {
-                    Policy::RoundRobin
-                } else {
-                    Policy::LeastConn
-                },
-                candidates: Candidates::new(members),
-            })
+            let policy = if rng.bool() {
+                Policy::RoundRobin
+            } else {
+                Policy::LeastConn
+            };
+            let candidates = Candidates::new(members);
+            let name = format!("cluster {id}");
+            Arc::new(ClusterView::new(ClusterId(id), name, policy, candidates))
         };
         let clusters = vec![cluster(0), cluster(1)];
         let listener = |place: usize| {

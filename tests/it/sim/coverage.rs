@@ -87,6 +87,9 @@ situations! {
     ResetInBulk,
     SinkFullInBulk,
     SinkBrokenInBulk,
+    /// A session had lasted long enough to get what only matters to those.
+    Settled,
+    MaxAge,
     IdleTimeout,
     HalfCloseTimeout,
 }

@@ -4,11 +4,14 @@
 //! a chunk released twice, a send after a shutdown) is a failure at once.
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
+
 use ringlane::balance::endpoint::Address;
 use ringlane::bounds::{TICK, WINDOW_BYTES};
 use ringlane::buffers::{Batch, Buffers};
 use ringlane::error::Errno;
 use ringlane::id::Slot;
+use ringlane::plan::options::{ConnectOptions, SocketOptions};
 use ringlane::ring::driver::{Completion, Driver, Event as Outcome, Operation, Wait};
 use ringlane::session::Transport;
 use ringlane::time::Instant;
@@ -116,7 +119,19 @@ impl Driver for SimDriver {
         self.submissions.push_back(Submission::Cancel(key));
     }
 
-    fn open(&mut self, address: &Address) -> Result<SimSocket, Errno> {
+    fn settle(&mut self, socket: &SimSocket, _: &SocketOptions) {
+        if self.link(socket.0).is_none() {
+            self.fail("what is no connection is settled");
+        }
+        self.network.coverage.meet(Situation::Settled);
+    }
+
+    fn open(
+        &mut self,
+        address: &Address,
+        _: &ConnectOptions,
+        _: Option<IpAddr>,
+    ) -> Result<SimSocket, Errno> {
         if !self.has_descriptor() {
             self.network.coverage.meet(Situation::OpenEmfile);
             return Err(Errno(libc::EMFILE));

@@ -213,6 +213,7 @@ fn cover(driver: &mut SimDriver, counters: &WorkerCounters) {
             Situation::ConnectTimeout,
             closed(CloseReason::ConnectTimeout),
         ),
+        (Situation::MaxAge, closed(CloseReason::MaxAge)),
         (Situation::IdleTimeout, closed(CloseReason::IdleTimeout)),
         (
             Situation::HalfCloseTimeout,
@@ -249,7 +250,10 @@ fn random_settings(rng: &mut fastrand::Rng) -> Settings {
         retry_within: Duration::from_secs(rng.u64(1..10)),
         idle_timeout: Duration::from_secs(45),
         half_close_timeout: Duration::from_secs(40),
-        max_age: None,
+        max_age: (rng.u8(..6) == 0).then(|| {
+            let age = Duration::from_millis(rng.u64(28_000..60_000));
+            (age, age / 20)
+        }),
     }
 }
 
