@@ -146,6 +146,28 @@ pub const COMMANDS_MAX: usize = 64;
 /// The most events of workers that may wait for control.
 pub const EVENTS_MAX: usize = 4096;
 
+/// The most records of sessions that may wait to be written to the access log.
+pub const ACCESS_RECORDS_MAX: usize = 8192;
+
+/// The access log is written as soon as so many bytes of lines are ready.
+pub const ACCESS_BATCH_BYTES: usize = 256 * 1024;
+
+/// How long the access log sleeps between two batches, and how long it waits for a receiver of
+/// datagrams that is busy. Whoever has to wake it up instead pays 8 us.
+pub const ACCESS_PAUSE: Duration = Duration::from_millis(20);
+
+/// After so long without a record the access log has to be woken up.
+pub const ACCESS_QUIET: Duration = Duration::from_secs(1);
+
+/// How often the access log tries again to open its file.
+pub const ACCESS_REOPEN_RETRY: Duration = Duration::from_secs(1);
+
+/// How often it is said, at most, that lines of the access log were lost.
+pub const ACCESS_LOSS_TOLD: Duration = Duration::from_secs(10);
+
+/// How long the end of the process waits for the access log.
+pub const ACCESS_FLUSH_TIME: Duration = Duration::from_millis(500);
+
 /// The step of a worker's timers.
 pub const TICK: Duration = Duration::from_millis(10);
 

@@ -5,6 +5,8 @@
 //! they will get every later one, as a view in the mailbox.
 #![forbid(unsafe_code)]
 
+pub mod access;
+
 mod listeners;
 mod resolve;
 mod serve;

@@ -16,7 +16,8 @@ use std::process::Command;
 const LAYERS: [&[&str]; 5] = [
     &["bounds", "id", "error", "time"],
     &[
-        "metrics", "buffers", "timer", "limits", "session", "balance", "plan", "view", "update",
+        "metrics", "buffers", "timer", "limits", "session", "balance", "plan", "view", "access",
+        "update",
     ],
     &["sys", "ring"],
     &["worker", "control"],
