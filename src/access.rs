@@ -10,13 +10,16 @@ use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
 use serde::Serializer;
 use serde::ser::SerializeMap;
 
 use crate::balance::endpoint::Endpoint;
+use crate::bounds::ACCESS_RECORDS_MAX;
 use crate::error::{CloseReason, Phase};
 use crate::id::SessionId;
 use crate::time::Instant;
@@ -178,6 +181,47 @@ const _: () = {
     );
 };
 
+/// Hands records over to the access log.
+#[derive(Clone, Debug)]
+pub struct AccessSender {
+    records: Sender<Record>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl AccessSender {
+    /// Makes the channel, whose other end is for whoever writes the records.
+    pub fn new() -> (Self, Receiver<Record>) {
+        let (records, waiting) = bounded(ACCESS_RECORDS_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        (Self { records, dropped }, waiting)
+    }
+
+    /// The count of records that are not in the log, for whoever writes them to add to.
+    pub fn drops(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.dropped)
+    }
+
+    /// Whether no record waits to be written.
+    pub fn is_idle(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Hands a record over; never blocks. It is dropped and counted if too many wait.
+    ///
+    /// Cost: no allocation; no system call while the log is awake, which it is until a second
+    /// after the last record.
+    pub fn send(&self, record: Record) {
+        if self.records.try_send(record).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The records so far that are not in the log: too many waited, or they could not be written.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
 #[cfg(test)]
 impl Record {
     /// A session for tests.
@@ -192,12 +236,12 @@ impl Record {
         Self {
             id: SessionId::new(WorkerIndex(1), 7),
             listener: Arc::new(ListenerView::new(ListenerId(1), "web".into(), 0, settings)),
-            cluster: Arc::new(ClusterView {
-                id: ClusterId(1),
-                name: "pages".into(),
-                policy: Policy::default(),
-                candidates: Candidates::new(Vec::new()),
-            }),
+            cluster: Arc::new(ClusterView::new(
+                ClusterId(1),
+                "pages".into(),
+                Policy::default(),
+                Candidates::new(Vec::new()),
+            )),
             client: Some(SocketAddr::from(([10, 0, 0, 1], 5555)).into()),
             endpoint: Some(Arc::new(Endpoint::new(
                 EndpointId(1),

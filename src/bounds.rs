@@ -78,6 +78,15 @@ pub const SQ_ENTRIES: u32 = 1024;
 /// Completion queue entries of a worker's ring: a whole backlog and a busy turn fit.
 pub const CQ_ENTRIES: u32 = 8 * 1024;
 
+/// A worker that waits for a batch takes so many completions for one, or what there is at this time
+/// after the first. Shorter windows cost more than they save.
+pub const BATCH_COMPLETIONS: u32 = 64;
+/// See [`BATCH_COMPLETIONS`].
+pub const BATCH_WAIT: Duration = Duration::from_micros(100);
+
+/// How long a worker that spins looks for completions before it sleeps.
+pub const SPIN_TIME: Duration = Duration::from_micros(50);
+
 /// How often both queues may be halved where locked memory is short.
 pub const QUEUE_HALVINGS_MAX: u32 = 3;
 

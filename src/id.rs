@@ -35,6 +35,11 @@ impl SessionId {
     pub fn new(worker: WorkerIndex, count: u64) -> Self {
         Self(u64::from(worker.0) << 48 | count & ((1 << 48) - 1))
     }
+
+    /// The id as a number.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for SessionId {

@@ -235,6 +235,7 @@ pub fn settings(listener: &ListenerPlan, cluster: &ClusterPlan) -> Settings {
     let (first, second) = (&listener.timeouts, &cluster.timeouts);
     let max_age = first.age().or(second.age());
     Settings {
+        header_timeout: listener.accept_proxy.as_ref().map(|proxy| proxy.timeout),
         connect_timeout: cluster.connect_timeout,
         tries: cluster.tries,
         retry_within: cluster.retry_within,

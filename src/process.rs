@@ -7,7 +7,9 @@
 
 pub mod access;
 
+mod instance;
 mod listeners;
+mod privileges;
 mod resolve;
 mod serve;
 mod views;
@@ -16,6 +18,7 @@ mod workers;
 pub use serve::{serve, stop_signals};
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -27,6 +30,7 @@ use crate::id::WorkerIndex;
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
 use crate::plan::Plan;
+use crate::plan::log::LogPlan;
 use crate::plan::place::Bind;
 use crate::plan::problems::Problem;
 use crate::ring::features::{Features, Unavailable};
@@ -34,8 +38,11 @@ use crate::sys;
 use crate::sys::socket::ListenError;
 use crate::update::{self, Command, Event};
 use crate::view::{ClusterView, ListenerView, View};
+use crate::worker::report::Access;
+use access::AccessLog;
+use instance::PidFile;
 use views::Clusters;
-use workers::Allowance;
+use workers::{Allowance, Common};
 
 /// Why nothing was started, or why what was started has ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +59,14 @@ pub enum ProcessError {
         /// The place.
         bind: Bind,
         /// What the kernel said, in terms of the port.
+        reason: String,
+    },
+    /// The PID file cannot be had.
+    #[error("{}: {reason}", path.display())]
+    PidFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
         reason: String,
     },
     /// The machine refused something that every start needs.
@@ -91,9 +106,25 @@ impl ProcessError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Plan(_) | Self::NoRing(_) => 78,
-            Self::Bind { .. } | Self::System { .. } | Self::WorkerFailed { .. } => 1,
+            Self::Bind { .. }
+            | Self::PidFile { .. }
+            | Self::System { .. }
+            | Self::WorkerFailed { .. } => 1,
         }
     }
+}
+
+/// Opens the log of sessions, if there is one.
+fn open_access(plan: &LogPlan) -> Result<(Option<AccessLog>, Option<Access>), ProcessError> {
+    let Some(plan) = &plan.access else {
+        return Ok((None, None));
+    };
+    let (log, sender) = AccessLog::start(plan).map_err(|source| ProcessError::System {
+        what: "the access log",
+        source,
+    })?;
+    let interval = plan.interval;
+    Ok((Some(log), Some(Access { sender, interval })))
 }
 
 fn reason_of_bind(bind: &Bind, error: &io::Error) -> String {
@@ -128,6 +159,9 @@ pub struct Running {
     session_limit: Arc<Limit>,
     /// The first worker that failed, and of what.
     failed: Option<(WorkerIndex, Errno)>,
+    access_log: Option<AccessLog>,
+    /// Given up last.
+    _pid_file: Option<PidFile>,
 }
 
 impl Running {
@@ -170,6 +204,14 @@ impl Running {
                 "max_sessions is cut to {sessions_max}: the descriptor limit allows no more"
             );
         }
+        let pid_file = plan.process.pid_file.as_deref().map(PidFile::take);
+        let pid_file = pid_file.transpose()?;
+        let (access_log, access) = open_access(&plan.log)?;
+        let sockets = {
+            let _no_other_binds = instance::lock_binding()?;
+            listeners::bind(plan, cpus.len(), backlog)?
+        };
+        privileges::drop_to(&plan.process)?;
         for (position, cluster) in plan.clusters.iter().enumerate() {
             sys::options::try_connecting(&cluster.options).map_err(|refused| {
                 let path = format!("clusters[{position}].{}", refused.option);
@@ -178,7 +220,6 @@ impl Running {
             })?;
         }
         let Clusters { views, endpoints } = views::clusters(plan, cpus.len());
-        let sockets = listeners::bind(plan, cpus.len(), backlog)?;
         let mut running = Self {
             control: Control::new(Vec::new(), update::events().1),
             threads: Vec::new(),
@@ -187,10 +228,18 @@ impl Running {
             counters: Vec::new(),
             session_limit: Arc::new(Limit::new(sessions)),
             failed: None,
+            access_log,
+            _pid_file: pid_file,
         };
-        if let Err(error) =
-            running.spawn_workers(&cpus, sockets.by_worker, plan.workers.pipes, features)
-        {
+        let common = Common {
+            features: *features,
+            buffers: workers::arena_buffers(sessions),
+            pipes: plan.workers.pipes,
+            wait: plan.workers.wait,
+            access,
+            process_id: fastrand::u64(..),
+        };
+        if let Err(error) = running.spawn_workers(&cpus, sockets.by_worker, &common) {
             running.stop();
             // The start's failure says more than what ending it may bring up.
             let _outcome = running.join();
@@ -246,9 +295,22 @@ impl Running {
                 tracing::error!("a worker has panicked");
             }
         }
+        for bind in &self.binds {
+            if let Bind::Unix(path) = bind {
+                // Another user's folder: then the file is left, and replaced by the next start.
+                let _left = std::fs::remove_file(path);
+            }
+        }
         match self.failed {
             None => Ok(()),
             Some((worker, errno)) => Err(ProcessError::WorkerFailed { worker, errno }),
+        }
+    }
+
+    /// Opens the access log's file by its name again.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.access_log {
+            log.reopen();
         }
     }
 
@@ -266,7 +328,11 @@ impl Running {
         }
     }
 
-    fn publish_first(&mut self, listeners: Vec<ListenerView>, clusters: Vec<Arc<ClusterView>>) {
+    fn publish_first(
+        &mut self,
+        listeners: Vec<Arc<ListenerView>>,
+        clusters: Vec<Arc<ClusterView>>,
+    ) {
         let epoch = self.control.next_epoch();
         self.control.publish(View {
             epoch,

@@ -120,6 +120,8 @@ impl ReceiveEnd {
 /// What a session keeps of its listener's and cluster's configuration: in force when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// How long the client's PROXY protocol header may take, if it sends one.
+    pub header_timeout: Option<Duration>,
     /// How long one attempt to connect to an endpoint may take.
     pub connect_timeout: Duration,
     /// How many endpoints are tried, at least 1.
@@ -137,6 +139,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            header_timeout: None,
             connect_timeout: Duration::from_secs(5),
             tries: 3,
             retry_within: Duration::from_secs(10),

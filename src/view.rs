@@ -11,6 +11,7 @@ use crate::balance::{Candidates, Policy};
 use crate::id::{ClusterId, Epoch, ListenerId};
 use crate::limits::Limit;
 use crate::plan::options::ConnectOptions;
+use crate::plan::proxy::{AcceptProxy, SendProxy};
 use crate::session::Settings;
 
 /// The whole configuration and health at one moment.
@@ -19,7 +20,7 @@ pub struct View {
     /// Its number; a newer view has a greater one.
     pub epoch: Epoch,
     /// The listeners; a worker's sockets name theirs by position.
-    pub listeners: Vec<ListenerView>,
+    pub listeners: Vec<Arc<ListenerView>>,
     /// The clusters that listeners refer to by position.
     pub clusters: Vec<Arc<ClusterView>>,
 }
@@ -43,6 +44,8 @@ pub struct ListenerView {
     pub cluster: usize,
     /// What its sessions start with.
     pub settings: Settings,
+    /// The PROXY protocol header that clients send first.
+    pub accept_proxy: Option<AcceptProxy>,
     /// The sessions that it may have at a time, if there are fewer than of the process.
     pub limit: Option<Arc<Limit>>,
 }
@@ -56,6 +59,7 @@ impl ListenerView {
             cluster,
             settings,
             limit: None,
+            accept_proxy: None,
         }
     }
 }
@@ -69,6 +73,7 @@ impl ClusterView {
             policy,
             candidates,
             connect: ConnectOptions::default(),
+            send_proxy: None,
         }
     }
 }
@@ -86,4 +91,6 @@ pub struct ClusterView {
     pub candidates: Candidates,
     /// What sockets to them have.
     pub connect: ConnectOptions,
+    /// The PROXY protocol header that they get first.
+    pub send_proxy: Option<SendProxy>,
 }

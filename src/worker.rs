@@ -17,6 +17,8 @@
 mod accept;
 mod bulk;
 mod connect;
+mod introduce;
+pub mod report;
 mod sessions;
 mod table;
 
@@ -26,7 +28,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::balance::Balancer;
-use crate::bounds::JOIN_TIME;
+use crate::bounds::{JOIN_TIME, PROXY_HEADER_BYTES_MAX};
 use crate::buffers::Buffers;
 use crate::error::{CloseReason, Errno};
 use crate::id::{Epoch, SessionId, Slot, WorkerIndex};
@@ -41,6 +43,7 @@ use crate::view::View;
 use accept::Listener;
 use bulk::Pump;
 use connect::ClusterState;
+use report::Access;
 use sessions::Session;
 use table::Table;
 
@@ -58,6 +61,10 @@ pub struct Parts<D: Driver> {
     pub session_limit: Arc<Limit>,
     /// What it counts.
     pub counters: Arc<WorkerCounters>,
+    /// The log of sessions, if there is one.
+    pub access: Option<Access>,
+    /// A random number that all workers of the process share.
+    pub process_id: u64,
     /// The seed of its random numbers.
     pub seed: u64,
 }
@@ -92,6 +99,10 @@ pub struct Worker<D: Driver> {
     /// When to try again to accept, [`Instant::NEVER`] if nothing keeps it from accepting.
     retry_accept_at: Instant,
     counters: Arc<WorkerCounters>,
+    access: Option<Access>,
+    process_id: u64,
+    /// Where headers for endpoints are made.
+    scratch: Vec<u8>,
     rng: fastrand::Rng,
     now: Instant,
     stage: Stage,
@@ -151,6 +162,9 @@ impl<D: Driver> Worker<D> {
             wheel: Wheel::new(now, sessions_max),
             retry_accept_at: Instant::NEVER,
             counters: parts.counters,
+            access: parts.access,
+            process_id: parts.process_id,
+            scratch: Vec::with_capacity(PROXY_HEADER_BYTES_MAX),
             rng: fastrand::Rng::with_seed(parts.seed),
             now,
             stage: Stage::Serving,
@@ -373,6 +387,7 @@ impl<D: Driver> Worker<D> {
             if let Some(session) = self.sessions.get_mut(key as usize) {
                 session.relay.handle_timeout(self.now);
                 self.settle(key);
+                self.report_progress(key);
                 self.touch(key);
             }
         }

@@ -22,9 +22,10 @@ use ringlane::bounds::{ARENA_BUFFERS_MIN, PIPES_MAX};
 use ringlane::id::{ClusterId, EndpointId, Epoch, ListenerId, WorkerIndex};
 use ringlane::limits::Limit;
 use ringlane::metrics::WorkerCounters;
+use ringlane::plan::WaitMode;
 use ringlane::plan::options::ListenOptions;
 use ringlane::ring::features::Features;
-use ringlane::ring::uring::{Socket, Uring};
+use ringlane::ring::uring::{Setup, Socket, Uring};
 use ringlane::session::{Settings, Transport};
 use ringlane::sys::{socket, wake::Waker};
 use ringlane::update::{self, Command, Post, Wake};
@@ -89,7 +90,12 @@ fn view(endpoint: SocketAddr) -> View {
     let candidates = Candidates::new(vec![Member::new(endpoint, 1)]);
     let name = "default".to_string();
     let cluster = ClusterView::new(ClusterId(1), name, Policy::RoundRobin, candidates);
-    let listener = ListenerView::new(ListenerId(1), "test".to_string(), 0, Settings::default());
+    let listener = Arc::new(ListenerView::new(
+        ListenerId(1),
+        "test".to_string(),
+        0,
+        Settings::default(),
+    ));
     View {
         epoch: Epoch(1),
         listeners: vec![listener],
@@ -154,7 +160,7 @@ fn messages_and_sessions_cost_no_allocation_after_warm_up() {
     let (waker, wake) = Waker::new().expect("an eventfd");
     let first_view = Arc::new(view(echo()));
     let worker = std::thread::spawn(move || {
-        let driver = Uring::new(&features, ARENA_BUFFERS_MIN, PIPES_MAX, wake).expect("a ring");
+        let driver = Uring::new(&features, &SETUP, wake).expect("a ring");
         let mut worker = Worker::new(Parts {
             driver,
             listeners: vec![(0, Socket::new(listener, Transport::Tcp))],
@@ -162,6 +168,8 @@ fn messages_and_sessions_cost_no_allocation_after_warm_up() {
             workers: 1,
             session_limit: Arc::new(Limit::new(1000)),
             counters: Arc::new(WorkerCounters::default()),
+            access: None,
+            process_id: 7,
             seed: 1,
         });
         COUNTED.set(true);
@@ -185,3 +193,9 @@ fn messages_and_sessions_cost_no_allocation_after_warm_up() {
         "allocations in 500 sessions and 20,500 messages"
     );
 }
+
+const SETUP: Setup = Setup {
+    buffers: ARENA_BUFFERS_MIN,
+    pipes: PIPES_MAX,
+    wait: WaitMode::Block,
+};

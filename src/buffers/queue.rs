@@ -120,6 +120,28 @@ impl ChunkQueue {
         Ok(())
     }
 
+    /// Puts a chunk in front of all others.
+    ///
+    /// Errors: the chunk, if the worker's table is full.
+    pub fn try_push_front(
+        &mut self,
+        chunk: Chunk,
+        buffers: &mut impl Buffers,
+    ) -> Result<(), Chunk> {
+        let bytes = chunk.len() as u32;
+        let links = buffers.links();
+        let index = links.try_add(chunk)?;
+        if self.is_empty() {
+            self.tail = index;
+        } else if let Some(place) = links.places.get_mut(usize::from(index)) {
+            place.next = self.head;
+        }
+        self.head = index;
+        self.count += 1;
+        self.bytes += bytes;
+        Ok(())
+    }
+
     /// Takes the first chunk.
     pub fn pop(&mut self, buffers: &mut impl Buffers) -> Option<Chunk> {
         if self.is_empty() {

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 
-use crate::access::Record;
+use crate::access::{AccessSender, Record};
 use crate::bounds::{
     ACCESS_BATCH_BYTES, ACCESS_FLUSH_TIME, ACCESS_LOSS_TOLD, ACCESS_PAUSE, ACCESS_QUIET,
     ACCESS_RECORDS_MAX, ACCESS_REOPEN_RETRY,
@@ -58,11 +58,9 @@ impl AccessLog {
     }
 
     fn start_with(sink: Sink) -> io::Result<(Self, AccessSender)> {
-        let (records, waiting) = bounded(ACCESS_RECORDS_MAX);
+        let (sender, waiting) = AccessSender::new();
         let (orders, ordered) = bounded(1);
         let (end, ended) = bounded(1);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let sender = AccessSender { records, dropped };
         let writer = Writer {
             records: waiting,
             orders: ordered,
@@ -70,7 +68,7 @@ impl AccessLog {
             lines: Vec::with_capacity(ACCESS_BATCH_BYTES),
             last_record: clock::now(),
             reopen_at: None,
-            losses: Losses::new(Arc::clone(&sender.dropped)),
+            losses: Losses::new(sender.drops()),
         };
         std::thread::Builder::new()
             .name("access".to_string())
@@ -105,30 +103,6 @@ impl Drop for AccessLog {
     fn drop(&mut self) {
         self.orders = None;
         let _too_slow = self.ended.recv_timeout(ACCESS_FLUSH_TIME);
-    }
-}
-
-/// Hands records over to the access log.
-#[derive(Clone, Debug)]
-pub struct AccessSender {
-    records: Sender<Record>,
-    dropped: Arc<AtomicU64>,
-}
-
-impl AccessSender {
-    /// Hands a record over; never blocks. It is dropped and counted if too many wait.
-    ///
-    /// Cost: no allocation; no system call while the log is awake, which it is until a second
-    /// after the last record.
-    pub fn send(&self, record: Record) {
-        if self.records.try_send(record).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// The records so far that are not in the log: too many waited, or they could not be written.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 }
 

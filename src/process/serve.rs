@@ -5,18 +5,18 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded, select, tick};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use crate::error::CloseReason;
 use crate::process::{ProcessError, Running};
 
-/// Starts to listen for SIGTERM, SIGINT and SIGHUP. From here on they no longer end the process by
+/// Starts to listen for SIGTERM, SIGINT, SIGHUP and SIGUSR1. From here on they no longer end the process by
 /// themselves.
 ///
 /// Errors: the kernel's.
 pub fn stop_signals() -> io::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let (sender, receiver) = bounded(16);
     std::thread::Builder::new()
         .name("signals".to_string())
@@ -47,6 +47,7 @@ pub fn serve(
     loop {
         select! {
             recv(signals) -> signal => match signal {
+                Ok(SIGUSR1) => running.reopen_logs(),
                 Ok(SIGHUP) => tracing::warn!("there is no configuration file to reload"),
                 _ => break,
             },
@@ -67,9 +68,13 @@ pub fn serve(
     while !running.control.all_stopped() {
         select! {
             recv(signals) -> signal => {
-                if signal != Ok(SIGHUP) {
-                    running.stop();
-                    tracing::info!("stopping at once");
+                match signal {
+                    Ok(SIGUSR1) => running.reopen_logs(),
+                    Ok(SIGHUP) => {}
+                    _ => {
+                        running.stop();
+                        tracing::info!("stopping at once");
+                    }
                 }
             }
             recv(events) -> event => match event {

@@ -39,25 +39,27 @@ pub(super) fn clusters(plan: &Plan, workers: usize) -> Clusters {
             policy: cluster.policy,
             candidates,
             connect: cluster.options.clone(),
+            send_proxy: cluster.send_proxy.clone(),
         }));
     }
     Clusters { views, endpoints }
 }
 
 /// Makes the listeners of a plan without problems.
-pub(super) fn listeners(plan: &Plan) -> Vec<ListenerView> {
+pub(super) fn listeners(plan: &Plan) -> Vec<Arc<ListenerView>> {
     let mut views = Vec::new();
     for (id, listener) in (1u32..).zip(&plan.listeners) {
         let Some((cluster, target)) = plan.cluster_of(listener) else {
             continue;
         };
-        views.push(ListenerView {
+        views.push(Arc::new(ListenerView {
             id: ListenerId(id),
             name: listener.name.clone(),
             cluster,
             settings: plan::settings(listener, target),
             limit: listener.max_sessions.map(|max| Arc::new(Limit::new(max))),
-        });
+            accept_proxy: listener.accept_proxy.clone(),
+        }));
     }
     views
 }

@@ -14,14 +14,15 @@ use crate::error::Errno;
 use crate::id::WorkerIndex;
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
-use crate::plan::Plan;
 use crate::plan::problems::Problem;
+use crate::plan::{Plan, WaitMode};
 use crate::process::listeners::Listening;
 use crate::process::{ProcessError, Running};
 use crate::ring::features::{Features, Unavailable};
-use crate::ring::uring::{Socket, Uring};
+use crate::ring::uring::{Setup, Socket, Uring};
 use crate::sys::{self, wake::Waker};
 use crate::update::{self, Event, Inbox};
+use crate::worker::report::Access;
 use crate::worker::{Parts, Worker};
 
 impl Running {
@@ -29,12 +30,10 @@ impl Running {
         &mut self,
         cpus: &[usize],
         sockets: Vec<Vec<Listening>>,
-        pipes: usize,
-        features: &Features,
+        common: &Common,
     ) -> Result<(), ProcessError> {
         let system = |what| move |source| ProcessError::System { what, source };
         let (event_sender, events) = update::events();
-        let buffers = arena_buffers(self.session_limit.max());
         let mut links = Vec::new();
         let mut starts = Vec::new();
         let (ready_sender, ready) = crossbeam_channel::bounded::<io::Result<()>>(cpus.len());
@@ -47,9 +46,7 @@ impl Running {
             starts.push(Start {
                 cpu,
                 workers: cpus.len(),
-                features: *features,
-                buffers,
-                pipes,
+                common: common.clone(),
                 wake,
                 sockets,
                 inbox,
@@ -87,13 +84,22 @@ impl Running {
     }
 }
 
+/// What all workers have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) features: Features,
+    pub(super) buffers: usize,
+    pub(super) pipes: usize,
+    pub(super) wait: WaitMode,
+    pub(super) access: Option<Access>,
+    pub(super) process_id: u64,
+}
+
 /// What a worker's thread starts with.
 struct Start {
     cpu: usize,
     workers: usize,
-    features: Features,
-    buffers: usize,
-    pipes: usize,
+    common: Common,
     wake: OwnedFd,
     sockets: Vec<Listening>,
     inbox: Inbox,
@@ -115,7 +121,12 @@ impl Start {
                 "the worker could not be pinned"
             );
         }
-        let driver = match Uring::new(&self.features, self.buffers, self.pipes, self.wake) {
+        let setup = Setup {
+            buffers: self.common.buffers,
+            pipes: self.common.pipes,
+            wait: self.common.wait,
+        };
+        let driver = match Uring::new(&self.common.features, &setup, self.wake) {
             Ok(driver) => driver,
             Err(error) => {
                 let _nobody_waits = self.ready.send(Err(error));
@@ -136,6 +147,8 @@ impl Start {
                 workers: self.workers,
                 session_limit: self.session_limit,
                 counters: self.counters,
+                access: self.common.access,
+                process_id: self.common.process_id,
                 seed: fastrand::u64(..),
             });
             worker.run()
@@ -201,7 +214,7 @@ pub(super) fn allowance(descriptors: u64, workers: usize, binds: usize) -> Allow
 }
 
 /// How many buffers a worker's arena has: address space for two a session.
-fn arena_buffers(sessions: usize) -> usize {
+pub(super) fn arena_buffers(sessions: usize) -> usize {
     (2 * sessions)
         .next_power_of_two()
         .clamp(ARENA_BUFFERS_MIN, ARENA_BUFFERS_MAX)

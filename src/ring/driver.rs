@@ -13,7 +13,7 @@
 //! - A driver takes the batch that it is given to send and releases its buffers itself.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::balance::endpoint::Address;
 use crate::buffers::{Batch, Buffers, Chunk};
@@ -227,6 +227,13 @@ pub trait Driver {
     ///
     /// Errors: EAGAIN if there is no room. Otherwise the connection is broken.
     fn drain(&mut self, pipe: &mut Self::Pipe, to: &Self::Socket) -> Result<u32, Errno>;
+
+    /// The address of the other side of an accepted TCP connection; `None` for a Unix socket, or if
+    /// the connection is gone.
+    fn client_addr(&self, client: &Self::Socket) -> Option<SocketAddr>;
+
+    /// The address that an accepted TCP connection came to.
+    fn local_addr(&self, client: &Self::Socket) -> Option<SocketAddr>;
 
     /// Says that no more bytes will be sent. Failure needs no report: the connection is broken,
     /// which its receive or the next send will say.

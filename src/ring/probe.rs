@@ -10,6 +10,7 @@ use io_uring::{Probe, opcode};
 
 use crate::bounds::{ARENA_BUFFERS_MIN, QUEUE_HALVINGS_MAX};
 use crate::error::Errno;
+use crate::plan::WaitMode;
 use crate::ring::arena::Arena;
 use crate::ring::features::{Features, TaskRun, Unavailable};
 use crate::ring::queue::{self, Queue};
@@ -78,7 +79,7 @@ fn has_byte_budget(features: &Features) -> Result<bool, Errno> {
     const BUDGET: u32 = 50;
     let attempt = || -> io::Result<bool> {
         let mut arena = Arena::new(ARENA_BUFFERS_MIN)?;
-        let mut queue = Queue::new(features)?;
+        let mut queue = Queue::new(features, WaitMode::Block)?;
         let (address, entries) = arena.ring_address();
         // SAFETY: `arena` was declared first, so it is dropped after `queue`.
         unsafe { queue.register_buffers(address, entries) }?;

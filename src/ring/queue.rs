@@ -12,9 +12,13 @@ use io_uring::squeue::Entry;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter};
 
-use crate::bounds::{CQ_ENTRIES, QUEUE_HALVINGS_MAX, SQ_ENTRIES};
+use crate::bounds::{
+    BATCH_COMPLETIONS, BATCH_WAIT, CQ_ENTRIES, QUEUE_HALVINGS_MAX, SPIN_TIME, SQ_ENTRIES,
+};
 use crate::error::Errno;
+use crate::plan::WaitMode;
 use crate::ring::features::{Features, TaskRun};
+use crate::sys::clock;
 use std::time::Duration;
 
 /// A completion as the kernel writes it.
@@ -34,8 +38,20 @@ pub(super) struct Queue {
     /// one per slot and kind of operation.
     overflow: VecDeque<Entry>,
     wait_flags: EnterFlags,
+    wait_mode: WaitMode,
     /// What the three above borrow from; declared after them, so freed after them.
     _ring: RingMemory,
+}
+
+/// What an extended wait is given.
+///
+/// Source: struct io_uring_getevents_arg in linux/io_uring.h; the third field since 6.12.
+#[repr(C)]
+struct WaitArgument {
+    sigmask: u64,
+    sigmask_bytes: u32,
+    min_wait_usec: u32,
+    timespec: u64,
 }
 
 /// The ring itself, at an address that does not change.
@@ -61,7 +77,7 @@ impl Queue {
     /// Makes a ring with what the kernel offers.
     ///
     /// Errors: ENOMEM, EMFILE; EPERM and ENOSYS where io_uring is forbidden.
-    pub(super) fn new(features: &Features) -> io::Result<Self> {
+    pub(super) fn new(features: &Features, wait_mode: WaitMode) -> io::Result<Self> {
         let ring = build_affordable(features.task_run)?;
         let ring = NonNull::from(Box::leak(Box::new(ring)));
         // SAFETY: the box was leaked just now, nobody else refers to it, and `RingMemory` keeps it
@@ -83,6 +99,7 @@ impl Queue {
             completions,
             overflow: VecDeque::new(),
             wait_flags,
+            wait_mode,
             _ring: ring,
         })
     }
@@ -131,25 +148,13 @@ impl Queue {
         }
         self.submissions.sync();
         let submit = self.submissions.len() as u32;
-        let result = match wait {
-            Some(time) if waiting => {
-                let timespec = Timespec::from(time);
-                let args = SubmitArgs::new().timespec(&timespec);
-                let flags = self.wait_flags | EnterFlags::EXT_ARG;
-                // SAFETY: the argument is what EXT_ARG says it is and lives during the call.
-                unsafe { self.submitter.enter(submit, 1, flags.bits(), Some(&args)) }
-            }
-            _ => {
-                let wanted = u32::from(waiting);
-                // SAFETY: no argument.
-                unsafe {
-                    self.submitter.enter::<libc::sigset_t>(
-                        submit,
-                        wanted,
-                        self.wait_flags.bits(),
-                        None,
-                    )
-                }
+        let result = if !waiting {
+            self.enter_with(submit, 0, None)
+        } else {
+            match self.wait_mode {
+                WaitMode::Block => self.enter_with(submit, 1, wait),
+                WaitMode::Batch => self.enter_batch(submit, wait),
+                WaitMode::Spin => self.enter_spinning(submit, wait),
             }
         };
         self.submissions.sync();
@@ -158,6 +163,69 @@ impl Queue {
             Err(Errno(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN)) => Ok(()),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Submits, and waits for this many completions, at most for this time if there is one.
+    fn enter_with(&self, submit: u32, wanted: u32, time: Option<Duration>) -> io::Result<usize> {
+        let Some(time) = time else {
+            let flags = self.wait_flags.bits();
+            // SAFETY: no argument.
+            return unsafe {
+                self.submitter
+                    .enter::<libc::sigset_t>(submit, wanted, flags, None)
+            };
+        };
+        let timespec = Timespec::from(time);
+        let args = SubmitArgs::new().timespec(&timespec);
+        let flags = self.wait_flags | EnterFlags::EXT_ARG;
+        // SAFETY: the argument is what EXT_ARG says it is and lives during the call.
+        unsafe {
+            self.submitter
+                .enter(submit, wanted, flags.bits(), Some(&args))
+        }
+    }
+
+    /// Waits until a few completions are there, or a moment after the first.
+    fn enter_batch(&mut self, submit: u32, time: Option<Duration>) -> io::Result<usize> {
+        let timespec = time.map(Timespec::from);
+        let args = WaitArgument {
+            sigmask: 0,
+            sigmask_bytes: 0,
+            min_wait_usec: BATCH_WAIT.as_micros() as u32,
+            timespec: timespec.as_ref().map_or(0, |time| &raw const *time as u64),
+        };
+        let flags = self.wait_flags | EnterFlags::EXT_ARG;
+        // SAFETY: the argument is what EXT_ARG says it is and, with the time that it points to,
+        // lives during the call.
+        let result = unsafe {
+            self.submitter
+                .enter(submit, BATCH_COMPLETIONS, flags.bits(), Some(&args))
+        };
+        match result {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                tracing::warn!("waiting for a batch needs Linux 6.12: workers wait as by default");
+                self.wait_mode = WaitMode::Block;
+                self.enter_with(submit, 1, time)
+            }
+            result => result,
+        }
+    }
+
+    /// Looks for completions for a moment before it sleeps.
+    fn enter_spinning(&mut self, submit: u32, time: Option<Duration>) -> io::Result<usize> {
+        let until = clock::now() + time.map_or(SPIN_TIME, |time| time.min(SPIN_TIME));
+        let mut result = self.enter_with(submit, 0, None);
+        self.completions.sync();
+        while result.is_ok() && self.completions.is_empty() && clock::now() < until {
+            result = self.enter_with(0, 0, None);
+            self.completions.sync();
+        }
+        if result.is_ok() && self.completions.is_empty() && time.is_none_or(|time| time > SPIN_TIME)
+        {
+            let left = time.map(|time| time.saturating_sub(SPIN_TIME));
+            result = self.enter_with(0, 1, left);
+        }
+        result
     }
 
     /// Moves the completions that are there to `batch`, which has room for all of the queue.

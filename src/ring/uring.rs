@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -25,6 +25,7 @@ use crate::bounds::{BUFFER_BYTES, CQ_ENTRIES, JOIN_TIME};
 use crate::buffers::{Batch, Buffers};
 use crate::error::Errno;
 use crate::id::{Generation, Slot};
+use crate::plan::WaitMode;
 use crate::plan::options::{ConnectOptions, SocketOptions};
 use crate::ring::arena::Arena;
 use crate::ring::driver::{Completion, Driver, Event, Operation, Wait};
@@ -53,6 +54,17 @@ impl Socket {
     fn raw(&self) -> Fd {
         Fd(self.fd.as_raw_fd())
     }
+}
+
+/// What a ring is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// How many buffers: a power of two.
+    pub buffers: usize,
+    /// At most so many pipes.
+    pub pipes: usize,
+    /// What the worker does when there is nothing to do.
+    pub wait: WaitMode,
 }
 
 /// One worker's ring with its buffers.
@@ -84,18 +96,12 @@ pub struct Uring {
 }
 
 impl Uring {
-    /// Makes a ring that belongs to the calling thread, with `buffers` buffers and at most `pipes`
-    /// pipes, and watches `wake` (an eventfd).
+    /// Makes a ring that belongs to the calling thread and watches `wake` (an eventfd).
     ///
     /// Errors: ENOMEM, EMFILE and others of io_uring_setup(2) and io_uring_register(2).
-    pub fn new(
-        features: &Features,
-        buffers: usize,
-        pipes: usize,
-        wake: OwnedFd,
-    ) -> io::Result<Self> {
-        let arena = Arena::new(buffers)?;
-        let queue = Queue::new(features)?;
+    pub fn new(features: &Features, setup: &Setup, wake: OwnedFd) -> io::Result<Self> {
+        let arena = Arena::new(setup.buffers)?;
+        let queue = Queue::new(features, setup.wait)?;
         let (address, entries) = arena.ring_address();
         // SAFETY: `drop` frees the arena after the queue, or never.
         unsafe { queue.register_buffers(address, entries) }?;
@@ -110,7 +116,7 @@ impl Uring {
             batch: Vec::with_capacity(CQ_ENTRIES as usize),
             next: 0,
             in_flight: 0,
-            pipes: Pipes::new(pipes),
+            pipes: Pipes::new(setup.pipes),
             byte_budget: features.byte_budget,
             now: sys::clock::now(),
             wake,
@@ -475,6 +481,14 @@ impl Driver for Uring {
 
     fn drain(&mut self, pipe: &mut Pipe, to: &Socket) -> Result<u32, Errno> {
         pipe.drain(to.fd.as_fd())
+    }
+
+    fn client_addr(&self, client: &Socket) -> Option<SocketAddr> {
+        sys::socket::peer_addr(client.fd.as_fd()).ok()
+    }
+
+    fn local_addr(&self, client: &Socket) -> Option<SocketAddr> {
+        sys::socket::local_addr(client.fd.as_fd()).ok()
     }
 
     fn shutdown(&mut self, socket: &Socket) {

@@ -24,11 +24,13 @@
 #![forbid(unsafe_code)]
 
 mod direction;
+mod header;
 mod timeouts;
 
 use crate::bounds::{FLUSH_TIME, TICK, WATCH_DELAY};
 use crate::buffers::{Buffers, Chunk};
 use crate::error::CloseReason;
+use crate::session::proxy_protocol::Violation;
 use crate::session::{Action, BulkEnd, ReceiveEnd, Settings, Side};
 use crate::time::Instant;
 use direction::{Direction, Regime, Sink, Source, Watch};
@@ -53,12 +55,20 @@ pub struct Relay {
     watch_at: Instant,
     tries: u8,
     tries_max: u8,
+    /// What is wrong with the client's PROXY protocol header.
+    violation: Option<Violation>,
+    /// The client's PROXY protocol header, until an endpoint is connected.
+    header: Option<Chunk>,
     /// Why the last attempt to connect failed.
     failure: Option<CloseReason>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// The client's PROXY protocol header is to come.
+    Header {
+        deadline: Instant,
+    },
     Connecting(Attempt),
     Relaying,
     Flushing(Flush),
@@ -99,8 +109,16 @@ impl Relay {
     /// Starts a session for a client that was accepted at `now`. Chance decides by how much less
     /// than the greatest age it may last.
     pub fn new(now: Instant, settings: Settings, rng: &mut fastrand::Rng) -> Self {
+        let phase = match settings.header_timeout {
+            Some(time) => Phase::Header {
+                deadline: now + time,
+            },
+            None => Phase::Connecting(Attempt::Wanted),
+        };
         Self {
-            phase: Phase::Connecting(Attempt::Wanted),
+            phase,
+            header: None,
+            violation: None,
             directions: Default::default(),
             timeouts: Timeouts::new(&settings),
             tries_max: settings.tries,
@@ -115,8 +133,24 @@ impl Relay {
         }
     }
 
-    /// The endpoint of the last [`Action::Connect`] is connected.
-    pub fn handle_connected(&mut self, now: Instant) {
+    /// The endpoint of the last [`Action::Connect`] is connected. It gets the preface, if there is
+    /// one, before all that the client sends.
+    pub fn handle_connected(
+        &mut self,
+        now: Instant,
+        preface: Option<Chunk>,
+        buffers: &mut impl Buffers,
+    ) {
+        if let Some(header) = self.header.take() {
+            buffers.release(header);
+        }
+        if let Some(preface) = preface {
+            let queue = &mut self.directions[Side::Client.index()].queue;
+            if let Err(preface) = queue.try_push_front(preface, buffers) {
+                buffers.release(preface);
+                return self.abort(CloseReason::Internal);
+            }
+        }
         if matches!(self.phase, Phase::Connecting(Attempt::Pending { .. })) {
             self.phase = Phase::Relaying;
             let client = &mut self.directions[Side::Client.index()];
@@ -151,7 +185,27 @@ impl Relay {
 
     /// Whether bytes are, or were, relayed.
     pub fn is_connected(&self) -> bool {
-        !matches!(self.phase, Phase::Connecting(_))
+        !matches!(self.phase, Phase::Header { .. } | Phase::Connecting(_))
+    }
+
+    /// The client's PROXY protocol header, once it is complete and until an endpoint is connected.
+    pub fn header(&self) -> Option<&Chunk> {
+        self.header.as_ref()
+    }
+
+    /// What was wrong with it, if that is why the session ends.
+    pub fn violation(&self) -> Option<Violation> {
+        self.violation
+    }
+
+    /// When it began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// How many endpoints were tried.
+    pub fn tries(&self) -> u8 {
+        self.tries
     }
 
     /// Bytes came from `side`; `more` says whether the receive goes on.
@@ -273,7 +327,7 @@ impl Relay {
             }
             // The side that was being flushed to is gone too.
             Phase::Flushing(flush) if flush.to == side => self.abort(flush.reason),
-            Phase::Connecting(_) => self.abort(reason),
+            Phase::Header { .. } | Phase::Connecting(_) => self.abort(reason),
             Phase::Flushing(_) | Phase::Aborting(_) | Phase::Over => {}
         }
     }
@@ -312,6 +366,9 @@ impl Relay {
             return self.abort(CloseReason::MaxAge);
         }
         match self.phase {
+            Phase::Header { deadline } if now >= deadline => {
+                self.abort(CloseReason::ProxyHeaderTimeout);
+            }
             Phase::Connecting(Attempt::Pending { deadline }) if now >= deadline => {
                 self.handle_connect_failed(now, CloseReason::ConnectTimeout);
             }
@@ -337,7 +394,9 @@ impl Relay {
             Phase::Connecting(Attempt::Wanted) | Phase::Aborting(_) | Phase::Over => {
                 return Instant::NEVER;
             }
-            Phase::Connecting(Attempt::Pending { deadline }) => deadline,
+            Phase::Header { deadline } | Phase::Connecting(Attempt::Pending { deadline }) => {
+                deadline
+            }
             Phase::Relaying => self.inactivity_deadline(),
             // Completions, not time, bring about what is to happen at once.
             Phase::Flushing(flush) if flush.measure_at == AT_ONCE => flush.deadline,
@@ -348,7 +407,16 @@ impl Relay {
 
     /// What to do now; to be asked after every `handle_*` until it answers `None`.
     pub fn poll_action(&mut self, now: Instant, buffers: &mut impl Buffers) -> Option<Action> {
+        if let Phase::Header { .. } = self.phase {
+            if let Some(action) = self.poll_header(buffers) {
+                return Some(action);
+            }
+            if let Phase::Header { .. } = self.phase {
+                return None;
+            }
+        }
         match self.phase {
+            Phase::Header { .. } => None,
             Phase::Connecting(Attempt::Wanted) => {
                 self.tries += 1;
                 let deadline = self.timeouts.connect.after(now);
@@ -369,6 +437,9 @@ impl Relay {
     /// Ends the session: gives back all that it holds. Nothing is to be asked of it any more.
     pub fn end(&mut self, buffers: &mut impl Buffers) {
         self.phase = Phase::Over;
+        if let Some(header) = self.header.take() {
+            buffers.release(header);
+        }
         for direction in &mut self.directions {
             direction.queue.clear(buffers);
         }
@@ -377,6 +448,32 @@ impl Relay {
     /// What the outstanding receive on `side` may still deliver, in bytes.
     pub fn credit(&self, side: Side) -> u32 {
         self.directions[side.index()].credit_bytes
+    }
+
+    /// Waits for the client's header; what comes behind it stays in the queue.
+    fn poll_header(&mut self, buffers: &mut impl Buffers) -> Option<Action> {
+        let direction = &mut self.directions[Side::Client.index()];
+        match header::take(&mut direction.queue, buffers) {
+            Ok(Some(header)) => {
+                direction.turn_bytes = 0;
+                self.header = Some(header);
+                self.phase = Phase::Connecting(Attempt::Wanted);
+                None
+            }
+            Ok(None) if direction.source == Source::Open => {
+                let credit = direction.grant(buffers)?;
+                Some(Action::Receive(Side::Client, credit))
+            }
+            Ok(None) => {
+                self.abort(CloseReason::ProxyHeader);
+                None
+            }
+            Err(violation) => {
+                self.violation = Some(violation);
+                self.abort(CloseReason::ProxyHeader);
+                None
+            }
+        }
     }
 
     /// While connecting takes long, the client's side is received from, within its credit, and
@@ -459,7 +556,7 @@ impl Relay {
     /// After a while without a receive, a side is watched instead; while connecting, the client is
     /// received from.
     fn want_watches(&mut self) {
-        let connecting = matches!(self.phase, Phase::Connecting(_));
+        let connecting = !self.is_connected();
         for direction in &mut self.directions {
             if connecting || direction.is_blind() {
                 direction.watch = Watch::Wanted;

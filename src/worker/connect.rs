@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::access::Micros;
 use crate::balance::Balancer;
 use crate::balance::endpoint::{Address, Endpoint};
 use crate::bounds::PICKS_MAX;
@@ -13,6 +14,7 @@ use crate::ring::driver::{Driver, Operation};
 use crate::session::Side;
 use crate::view::ClusterView;
 use crate::worker::Worker;
+use crate::worker::introduce::NoBuffer;
 use crate::worker::sessions::Ending;
 use crate::worker::table::{Armed, Connection};
 
@@ -157,7 +159,18 @@ impl<D: Driver> Worker<D> {
                 if let Some(counters) = counters {
                     counters.sessions.add(1);
                 }
-                session.relay.handle_connected(self.now);
+                let started = session.relay.started();
+                session.progress.connect = Some(Micros::between(started, self.now));
+                match self.preface(key) {
+                    Ok(preface) => {
+                        let relay = &mut self.sessions[key as usize].relay;
+                        relay.handle_connected(self.now, preface, self.driver.buffers());
+                    }
+                    Err(NoBuffer) => {
+                        let relay = &mut self.sessions[key as usize].relay;
+                        relay.abort(CloseReason::LocalShortage);
+                    }
+                }
             }
             Err(errno) => {
                 if let Some(counters) = counters {

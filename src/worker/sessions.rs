@@ -3,16 +3,21 @@
 
 use std::sync::Arc;
 
+use crate::access::Client;
 use crate::balance::Tried;
 use crate::balance::endpoint::Endpoint;
 use crate::buffers::{Batch, Buffers, Chunk};
 use crate::error::CloseReason;
 use crate::id::{SessionId, Slot};
 use crate::ring::driver::{Driver, Operation};
+use crate::session::proxy_protocol::Violation;
 use crate::session::relay::Relay;
 use crate::session::{Action, Side};
+use crate::time::Instant;
 use crate::worker::Worker;
 use crate::worker::bulk::PumpKey;
+use crate::worker::introduce::is_trusted;
+use crate::worker::report::Progress;
 use crate::worker::table::{Armed, Connection};
 
 /// A session and what the worker keeps for it.
@@ -20,13 +25,18 @@ use crate::worker::table::{Armed, Connection};
 pub(super) struct Session {
     pub(super) relay: Relay,
     pub(super) id: SessionId,
-    client: Slot,
+    pub(super) client: Slot,
     /// The endpoint's connection, or the attempt at one.
     pub(super) upstream: Option<Slot>,
     /// The endpoint that the session is counted at.
     pub(super) endpoint: Option<Arc<Endpoint>>,
     pub(super) tried: Tried,
     pub(super) listener: u32,
+    /// Who the client is, where somebody asks.
+    pub(super) client_addr: Option<Client>,
+    pub(super) progress: Progress,
+    /// When to tell of it while it goes on.
+    pub(super) report_at: Instant,
     /// By the index of the side that bytes are moved from in bulk.
     pub(super) pumps: [PumpKey; 2],
     pub(super) touched: bool,
@@ -68,7 +78,17 @@ impl<D: Driver> Worker<D> {
             self.session_limit.release();
             return;
         };
-        let relay = Relay::new(self.now, view.settings, &mut self.rng);
+        let accept_proxy = view.accept_proxy.as_ref();
+        let client_addr = if accept_proxy.is_some() || self.asks_for_clients(listener) {
+            self.client_of(&socket)
+        } else {
+            None
+        };
+        let mut relay = Relay::new(self.now, view.settings, &mut self.rng);
+        if accept_proxy.is_some_and(|accept| !is_trusted(accept, client_addr)) {
+            relay.abort(CloseReason::ProxyUntrusted);
+        }
+        let report_at = self.first_report();
         let entry = self.sessions.vacant_entry();
         let key = entry.key() as u32;
         let client = self.connections.insert(Connection {
@@ -86,6 +106,9 @@ impl<D: Driver> Worker<D> {
             endpoint: None,
             tried: Tried::default(),
             listener: listener as u32,
+            client_addr,
+            progress: Progress::default(),
+            report_at,
             pumps: [PumpKey::NONE; 2],
             touched: false,
             settled: false,
@@ -101,7 +124,7 @@ impl<D: Driver> Worker<D> {
         }
         while let Some(session) = self.sessions.get_mut(key as usize) {
             let Some(action) = session.relay.poll_action(self.now, self.driver.buffers()) else {
-                let deadline = session.relay.deadline();
+                let deadline = session.relay.deadline().min(session.report_at);
                 // Lazily: a timer that is early finds out when it is due.
                 if deadline < self.wheel.due(key) {
                     self.wheel.arm(key, deadline);
@@ -124,6 +147,8 @@ impl<D: Driver> Worker<D> {
     /// Counts what came from a side.
     pub(super) fn count_bytes(&mut self, key: u32, side: Side, bytes: u64) {
         let session = &mut self.sessions[key as usize];
+        let started = session.relay.started();
+        session.progress.add(side, bytes, started, self.now);
         match side {
             Side::Client => self.counters.client_bytes.add(bytes),
             Side::Endpoint => {
@@ -162,7 +187,10 @@ impl<D: Driver> Worker<D> {
 
     fn perform(&mut self, key: u32, action: Action) {
         match action {
-            Action::Connect => self.connect(key),
+            Action::Connect => {
+                self.note_header(key);
+                self.connect(key);
+            }
             Action::Receive(side, credit) => {
                 let slot = self.sessions[key as usize].slot(side);
                 if !slot.is_some_and(|slot| self.arm_receive(slot, credit)) {
@@ -233,9 +261,11 @@ impl<D: Driver> Worker<D> {
         self.wheel.cancel(key);
         session.relay.end(self.driver.buffers());
         self.drop_pumps(session.pumps);
+        self.report(&session, Some(reason));
         tracing::debug!(
             session = %session.id,
             reason = reason.word(),
+            violation = session.relay.violation().map(Violation::word),
             endpoint = session.endpoint.as_ref().map(|endpoint| endpoint.name.as_str()),
             "session closed"
         );

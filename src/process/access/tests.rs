@@ -311,7 +311,7 @@ fn a_receiver_that_replaces_another_is_found_when_told() {
     log.reopen();
     let mut sessions = Vec::new();
     wait_until("the new one gets some", || {
-        if sender.records.is_empty() {
+        if sender.is_idle() {
             send(&sender, [5]);
         }
         receive(&old, &mut Vec::new());
@@ -352,7 +352,7 @@ fn a_pipe_that_nobody_reads_holds_up_the_log_alone() {
             .collect::<Vec<_>>()
     });
     wait_until("all waiting records are taken", || {
-        sender.records.is_empty()
+        sender.is_idle()
     });
     drop(log);
     let sessions = reading.join().expect("all is read");

@@ -90,7 +90,7 @@ impl Scene {
     fn happen(&mut self, event: &str) {
         let (relay, buffers, now) = (&mut self.relay, &mut self.buffers, self.now);
         match event {
-            "connected" => relay.handle_connected(now),
+            "connected" => relay.handle_connected(now, None, buffers),
             "refused" => relay.handle_connect_failed(now, CloseReason::ConnectRefused),
             "short of descriptors" => relay.handle_connect_failed(now, CloseReason::LocalShortage),
             "no endpoint" => relay.handle_no_endpoint(CloseReason::NoEndpoint),

@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use ringlane::balance::endpoint::Address;
 use ringlane::bounds::{ARENA_BUFFERS_MIN, BACKLOG_MAX, PIPES_MAX};
 use ringlane::id::WorkerIndex;
+use ringlane::plan::WaitMode;
 use ringlane::plan::options::ListenOptions;
 use ringlane::ring::features::Features;
-use ringlane::ring::uring::{Socket, Uring};
+use ringlane::ring::uring::{Setup, Socket, Uring};
 use ringlane::session::Transport;
 use ringlane::sys;
 use ringlane::sys::wake::Waker;
@@ -87,7 +88,7 @@ impl Kernel {
         let _not_asleep_yet = desk.publish(setup.weights);
         let (limit, counters) = (Arc::clone(&desk.limit), Arc::clone(&desk.counters));
         let thread = std::thread::spawn(move || {
-            let driver = match Uring::new(&features, ARENA_BUFFERS_MIN, PIPES_MAX, watched) {
+            let driver = match Uring::new(&features, &SETUP, watched) {
                 Ok(driver) => driver,
                 Err(error) => return vec![format!("no ring: {error}")],
             };
@@ -351,3 +352,9 @@ fn unused_path() -> PathBuf {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("ringlane-{}-{number}.sock", std::process::id()))
 }
+
+const SETUP: Setup = Setup {
+    buffers: ARENA_BUFFERS_MIN,
+    pipes: PIPES_MAX,
+    wait: WaitMode::Block,
+};

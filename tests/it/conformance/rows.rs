@@ -50,6 +50,7 @@ const MIB: u64 = 1024 * 1024;
 const FLOOD: u64 = 96 * MIB;
 
 const SETTINGS: Settings = Settings {
+    header_timeout: None,
     connect_timeout: Duration::from_millis(1500),
     tries: 3,
     retry_within: Duration::from_secs(10),

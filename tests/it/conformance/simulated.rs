@@ -84,6 +84,8 @@ impl Simulated {
             workers: 1,
             session_limit: Arc::clone(&desk.limit),
             counters: Arc::clone(&desk.counters),
+            access: None,
+            process_id: 7,
             seed,
         });
         Self {

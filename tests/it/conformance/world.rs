@@ -134,7 +134,12 @@ impl Desk {
         };
         let listener = |place: usize| {
             let id = ListenerId(place as u32);
-            ListenerView::new(id, format!("listener {place}"), place, self.setup.settings)
+            Arc::new(ListenerView::new(
+                id,
+                format!("listener {place}"),
+                place,
+                self.setup.settings,
+            ))
         };
         self.post.publish(Arc::new(View {
             epoch: Epoch(self.epoch),

@@ -153,7 +153,12 @@ impl Control {
         let clusters = vec![cluster(0), cluster(1)];
         let listener = |place: usize| {
             let id = ListenerId(place as u32);
-            ListenerView::new(id, format!("listener {place}"), place % 2, self.settings)
+            Arc::new(ListenerView::new(
+                id,
+                format!("listener {place}"),
+                place % 2,
+                self.settings,
+            ))
         };
         let listeners = (0..self.listeners).map(listener).collect();
         View {

@@ -4,7 +4,7 @@
 //! a chunk released twice, a send after a shutdown) is a failure at once.
 #![forbid(unsafe_code)]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ringlane::balance::endpoint::Address;
 use ringlane::bounds::{TICK, WINDOW_BYTES};
@@ -167,6 +167,14 @@ impl Driver for SimDriver {
 
     fn drain(&mut self, pipe: &mut SimPipe, to: &SimSocket) -> Result<u32, Errno> {
         self.drain_pipe(pipe, to)
+    }
+
+    fn client_addr(&self, _: &SimSocket) -> Option<SocketAddr> {
+        Some(([10, 0, 1, 1], 40_000).into())
+    }
+
+    fn local_addr(&self, _: &SimSocket) -> Option<SocketAddr> {
+        Some(([10, 0, 0, 9], 80).into())
     }
 
     fn shutdown(&mut self, socket: &SimSocket) {

@@ -95,6 +95,8 @@ impl Run {
             workers: 1,
             session_limit: Arc::clone(&limit),
             counters: Arc::clone(&counters),
+            access: None,
+            process_id: 7,
             seed,
         });
         Self {
@@ -245,6 +247,7 @@ fn random_kernel(rng: &mut fastrand::Rng) -> Kernel {
 
 fn random_settings(rng: &mut fastrand::Rng) -> Settings {
     Settings {
+        header_timeout: None,
         connect_timeout: Duration::from_millis(rng.u64(300..3_000)),
         tries: rng.u8(1..=3),
         retry_within: Duration::from_secs(rng.u64(1..10)),
