@@ -160,7 +160,7 @@ impl RunArguments {
 
 fn run(arguments: RunArguments) -> Result<(), ProcessError> {
     let plan = arguments.into_plan();
-    let _log = log::start(plan.log.level).map_err(no_thread)?;
+    let _log = log::start(&plan.log).map_err(no_thread)?;
     let problems = plan.problems();
     if !problems.is_empty() {
         return Err(in_words(problems));

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod datagrams;
 
 mod instance;
 mod listeners;

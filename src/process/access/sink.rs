@@ -9,12 +9,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use super::Loss;
 use crate::bounds::ACCESS_PAUSE;
 use crate::plan::log::AccessSink;
+use crate::process::datagrams::Datagrams;
 
 /// A place for lines.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Sink {
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), Loss> {
         match self {
             Self::Stream(stream) => stream.write(lines),
-            Self::Datagrams(datagrams) => datagrams.write(lines),
+            Self::Datagrams(datagrams) => send_lines(datagrams, lines),
         }
     }
 
@@ -58,7 +58,7 @@ impl Sink {
         match self {
             Self::Stream(stream) => stream.reopen(),
             Self::Datagrams(datagrams) => {
-                datagrams.is_connected = false;
+                datagrams.disconnect();
                 Ok(Ok(()))
             }
         }
@@ -187,71 +187,26 @@ fn write_most(mut file: &File, bytes: &[u8]) -> (usize, io::Result<()>) {
     (written, Ok(()))
 }
 
-/// A Unix datagram socket.
-#[derive(Debug)]
-pub(super) struct Datagrams {
-    socket: UnixDatagram,
-    path: PathBuf,
-    is_connected: bool,
-}
-
-impl Datagrams {
-    /// Lines go to whoever receives at this path at the time.
-    fn new(path: PathBuf) -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_write_timeout(Some(ACCESS_PAUSE))?;
-        Ok(Self {
-            socket,
-            path,
-            is_connected: false,
-        })
-    }
-
-    /// A receiver's queue is short (10 datagrams by default), so it gets a moment to empty it, but
-    /// only once for all lines. If nobody is there, the first line finds that out for all.
-    fn write(&mut self, lines: &[u8]) -> Result<(), Loss> {
-        let _waits = self.socket.set_nonblocking(false);
-        let mut lines = lines.split_inclusive(|byte| *byte == b'\n');
-        let mut outcome = Ok(());
-        let mut lost = 0;
-        while let Some(line) = lines.next() {
-            let Err(error) = self.send(line) else {
-                continue;
-            };
-            lost += 1;
-            if !self.is_connected {
-                lost += lines.by_ref().count() as u64;
-            } else if lost == 1 {
-                let _waits = self.socket.set_nonblocking(true);
-            }
-            outcome = Err(Loss { lines: lost, error });
-        }
-        outcome
-    }
-
-    /// Sends a line; if the receiver has gone, to the one that has come in its place.
-    fn send(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.is_connected {
-            match self.socket.send(line) {
-                Err(error) if is_gone(&error) => self.is_connected = false,
-                outcome => return outcome,
-            }
-        }
-        self.socket.connect(&self.path)?;
-        self.is_connected = true;
-        self.socket.send(line)
-    }
-}
-
-/// Whether an error says that the receiver is no more, and not that it is busy.
+/// Sends whole lines, each as a datagram.
 ///
-/// Source: unix(7), send(2).
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionRefused
-            | ErrorKind::ConnectionReset
-            | ErrorKind::NotConnected
-            | ErrorKind::BrokenPipe
-    )
+/// A receiver's queue is short (10 datagrams by default), so it gets a moment to empty it, but only
+/// once for all lines. If nobody is there, the first line finds that out for all.
+fn send_lines(datagrams: &mut Datagrams, lines: &[u8]) -> Result<(), Loss> {
+    let mut patience = Some(ACCESS_PAUSE);
+    let mut lines = lines.split_inclusive(|byte| *byte == b'\n');
+    let mut outcome = Ok(());
+    let mut lost = 0;
+    while let Some(line) = lines.next() {
+        let sent = datagrams.set_patience(patience);
+        let Err(error) = sent.and_then(|()| datagrams.send(line)) else {
+            continue;
+        };
+        patience = None;
+        lost += 1;
+        if !datagrams.is_connected() {
+            lost += lines.by_ref().count() as u64;
+        }
+        outcome = Err(Loss { lines: lost, error });
+    }
+    outcome
 }
