@@ -351,9 +351,7 @@ fn a_pipe_that_nobody_reads_holds_up_the_log_alone() {
             .map(|line| session_of(&line.expect("text")))
             .collect::<Vec<_>>()
     });
-    wait_until("all waiting records are taken", || {
-        sender.is_idle()
-    });
+    wait_until("all waiting records are taken", || sender.is_idle());
     drop(log);
     let sessions = reading.join().expect("all is read");
     assert!(sessions.is_sorted());

@@ -17,7 +17,7 @@ use ringlane::id::WorkerIndex;
 use ringlane::plan::WaitMode;
 use ringlane::plan::options::ListenOptions;
 use ringlane::ring::features::Features;
-use ringlane::ring::uring::{Setup, Socket, Uring};
+use ringlane::ring::uring::{self, Socket, Uring};
 use ringlane::session::Transport;
 use ringlane::sys;
 use ringlane::sys::wake::Waker;
@@ -103,6 +103,8 @@ impl Kernel {
                 workers: 1,
                 session_limit: limit,
                 counters,
+                access: None,
+                process_id: 7,
                 seed: 1,
             });
             let mut faults = Vec::new();
@@ -353,7 +355,7 @@ fn unused_path() -> PathBuf {
     std::env::temp_dir().join(format!("ringlane-{}-{number}.sock", std::process::id()))
 }
 
-const SETUP: Setup = Setup {
+const SETUP: uring::Setup = uring::Setup {
     buffers: ARENA_BUFFERS_MIN,
     pipes: PIPES_MAX,
     wait: WaitMode::Block,
