@@ -142,6 +142,15 @@ pub const COMMANDS_MAX: usize = 64;
 /// The most events of workers that may wait for control.
 pub const EVENTS_MAX: usize = 4096;
 
+/// The most bytes of one configuration file.
+pub const CONFIG_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The most files of a configuration folder.
+pub const CONFIG_FILES_MAX: usize = 1024;
+
+/// The most errors of a configuration that are told; further ones are counted.
+pub const CONFIG_ERRORS_MAX: usize = 1000;
+
 /// The step of a worker's timers.
 pub const TICK: Duration = Duration::from_millis(10);
 
@@ -186,4 +195,8 @@ const _: () = {
     );
     assert!(CYCLE_SLOTS_MAX <= u16::MAX as usize);
     assert!(ENDPOINTS_MAX <= u16::MAX as usize);
+    assert!(
+        CONFIG_BYTES_MAX < u32::MAX as usize,
+        "a place in a configuration is kept in 32 bits"
+    );
 };
