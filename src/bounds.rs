@@ -176,6 +176,14 @@ pub const ACCESS_LOSS_TOLD: Duration = Duration::from_secs(10);
 
 /// How long the end of the process waits for the access log.
 pub const ACCESS_FLUSH_TIME: Duration = Duration::from_millis(500);
+/// The most bytes of one configuration file.
+pub const CONFIG_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The most files of a configuration folder.
+pub const CONFIG_FILES_MAX: usize = 1024;
+
+/// The most errors of a configuration that are told; further ones are counted.
+pub const CONFIG_ERRORS_MAX: usize = 1000;
 
 /// The step of a worker's timers.
 pub const TICK: Duration = Duration::from_millis(10);
@@ -221,4 +229,8 @@ const _: () = {
     );
     assert!(CYCLE_SLOTS_MAX <= u16::MAX as usize);
     assert!(ENDPOINTS_MAX <= u16::MAX as usize);
+    assert!(
+        CONFIG_BYTES_MAX < u32::MAX as usize,
+        "a place in a configuration is kept in 32 bits"
+    );
 };

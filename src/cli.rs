@@ -1,26 +1,23 @@
-//! The command line: words to a plan, and what each command does with it.
+//! The command line: its words, which command they mean, how the program ends.
 #![forbid(unsafe_code)]
 
 mod demo;
 mod log;
+mod run;
 mod sample;
+mod source;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
-use crate::balance::Policy;
-use crate::bounds::PIPES_MAX;
 use crate::cli::log::Lines;
-use crate::plan::cpus::CpuList;
+use crate::config::{self, ConfigErrors};
 use crate::plan::place::Bind;
-use crate::plan::problems::Problem;
-use crate::plan::{EndpointPlan, Plan};
-use crate::process::{self, ProcessError, Running};
-use crate::ring::features::Features;
+use crate::process::ProcessError;
 
 /// A layer-4 load balancer for Linux.
 #[derive(Debug, Parser)]
@@ -33,7 +30,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Balance TCP connections over endpoints
-    Run(RunArguments),
+    Run(Box<run::Arguments>),
+    /// Look whether a configuration is right, and say everything that is wrong with it
+    Check(CheckArguments),
     /// Show it: sample endpoints, a listener, what to try, live counts
     Demo(demo::Arguments),
     /// Serve sample endpoints: lines are echoed, HTTP is answered, with the port's name
@@ -41,49 +40,10 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct RunArguments {
-    /// Accept connections here: 127.0.0.1:8080 or [::]:8080; several times for several addresses
-    #[arg(long, value_name = "ADDRESS:PORT", required = true, value_parser = parse_listen)]
-    listen: Vec<SocketAddr>,
-    /// An endpoint: HOST:PORT or unix:/PATH, then maybe ,weight=N (1; 0 is never picked) and
-    /// ,name=NAME; once for each endpoint
-    #[arg(long = "to", value_name = "ENDPOINT", required = true)]
-    endpoints: Vec<EndpointPlan>,
-    /// How an endpoint is chosen: round_robin or least_conn
-    #[arg(long, value_name = "POLICY", default_value_t)]
-    balance: Policy,
-    /// How many workers: a number, or auto for one per usable CPU
-    #[arg(long, value_name = "N", default_value = "auto", value_parser = parse_workers)]
-    workers: WorkerCount,
-    /// The CPUs that workers are pinned to, such as 0-3,6
-    #[arg(long, value_name = "LIST")]
-    cpus: Option<CpuList>,
-    /// At most so many pipes of 256 KiB per worker, for bulk; 0 copies everything
-    #[arg(long, value_name = "N", default_value_t = PIPES_MAX)]
-    pipes: usize,
-    /// How long one attempt to connect to an endpoint may take
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
-    connect_timeout: Duration,
-    /// How many endpoints are tried for a session
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    tries: u8,
-    /// After this time no further endpoint is tried
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
-    retry_within: Duration,
-    /// How long a session may go without a byte either way
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
-    idle_timeout: Duration,
-    /// The same once one side has finished sending
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = humantime::parse_duration)]
-    half_close_timeout: Duration,
-    /// How long sessions may go on after SIGTERM or SIGINT; a second signal ends them at once
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
-    drain_timeout: Duration,
-    /// At most so many sessions at a time; further clients wait
-    #[arg(long, value_name = "N")]
-    max_sessions: Option<usize>,
-    #[command(flatten)]
-    log: LogArguments,
+struct CheckArguments {
+    /// The configuration; else the one that `run` would take
+    #[arg(value_name = "FILE|FOLDER")]
+    path: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -93,9 +53,6 @@ struct LogArguments {
     log_level: LevelFilter,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct WorkerCount(Option<usize>);
-
 /// Reads an address to listen on.
 fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     match text.parse()? {
@@ -104,113 +61,86 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-fn parse_workers(text: &str) -> Result<WorkerCount, String> {
-    match text {
-        "auto" => Ok(WorkerCount(None)),
-        _ => match text.parse() {
-            Ok(count) => Ok(WorkerCount(Some(count))),
-            Err(_) => Err("expected `auto` or a number".to_string()),
-        },
+/// Why the program ends without success.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The words do not fit together.
+    #[error("{0}")]
+    Words(String),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// What the plan says cannot be done.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+}
+
+impl Failure {
+    /// Source: sysexits(3): EX_CONFIG.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Words(_) => 2,
+            Self::Config(_) => 78,
+            Self::Process(error) => error.exit_code(),
+        }
+    }
+
+    /// The lines to say. Places in a configuration stand first in theirs, as programs expect it.
+    fn lines(&self) -> Vec<String> {
+        let prefix = match self {
+            Self::Config(_) => "",
+            Self::Words(_) | Self::Process(_) => "ringlane: ",
+        };
+        let text = self.to_string();
+        text.lines().map(|line| format!("{prefix}{line}")).collect()
     }
 }
 
 /// Reads the arguments of the process and does what they say. Returns the exit code: 0 for success,
 /// 2 for words that are not understood, 78 for what has to be configured differently, 1 otherwise.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let outcome = match arguments.command {
-        Command::Run(arguments) => run(arguments),
-        Command::Demo(arguments) => demo::run(&arguments),
-        Command::Testserver(arguments) => sample::run(&arguments),
+        Command::Run(arguments) => {
+            let given = matches.subcommand_matches("run").map(run::given);
+            run::run(*arguments, &given.unwrap_or_default())
+        }
+        Command::Check(arguments) => check(arguments),
+        Command::Demo(arguments) => demo::run(&arguments).map_err(Failure::Process),
+        Command::Testserver(arguments) => sample::run(&arguments).map_err(Failure::Process),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(failure) => {
             // The exit code says it too, should nobody take the lines or no thread be left.
             if let Ok(lines) = Lines::start(std::io::stderr()) {
-                for line in error.to_string().lines() {
-                    lines.say(&format!("ringlane: {line}"));
+                for line in failure.lines() {
+                    lines.say(&line);
                 }
             }
-            ExitCode::from(error.exit_code())
+            ExitCode::from(failure.exit_code())
         }
     }
 }
 
-impl RunArguments {
-    fn into_plan(self) -> Plan {
-        let mut plan = Plan::simple(&self.listen, self.endpoints);
-        plan.workers.count = self.workers.0;
-        plan.workers.cpus = self.cpus;
-        plan.workers.pipes = self.pipes;
-        plan.process.drain_timeout = self.drain_timeout;
-        plan.max_sessions = self.max_sessions;
-        plan.log.level = self.log.log_level;
-        for cluster in &mut plan.clusters {
-            cluster.policy = self.balance;
-            cluster.connect_timeout = self.connect_timeout;
-            cluster.tries = self.tries;
-            cluster.retry_within = self.retry_within;
-            cluster.timeouts.idle = Some(self.idle_timeout);
-            cluster.timeouts.half_close = Some(self.half_close_timeout);
-        }
-        plan
-    }
-}
-
-fn run(arguments: RunArguments) -> Result<(), ProcessError> {
-    let plan = arguments.into_plan();
-    let _log = log::start(&plan.log).map_err(no_thread)?;
-    let problems = plan.problems();
-    if !problems.is_empty() {
-        return Err(in_words(problems));
-    }
-    let features = Features::probe()?;
-    for line in features.report() {
-        tracing::info!("io_uring: {line}");
-    }
-    // Before anything accepts, so that no signal ends it in the middle of a session.
-    let signals = process::stop_signals().map_err(|source| ProcessError::System {
-        what: "signals",
-        source,
-    })?;
-    let running = Running::start_with(&plan, &features)?;
-    for bind in running.binds() {
-        tracing::info!(addr = %bind, workers = running.counters().len(), "listening");
-    }
-    for endpoint in running.endpoints() {
-        tracing::info!(endpoint = endpoint.name, "endpoint");
-    }
-    process::serve(running, &signals, plan.process.drain_timeout, None, |_| {})
-}
-
-/// Names the options that a plan's problems come from: words have no other place.
-fn in_words(problems: Vec<Problem>) -> ProcessError {
-    let named = |problem: Problem| Problem {
-        path: option_of(&problem.path).to_string(),
-        ..problem
+fn check(arguments: CheckArguments) -> Result<(), Failure> {
+    let path = match arguments.path {
+        Some(path) => path,
+        None => source::choose(None)?.path,
     };
-    ProcessError::Plan(problems.into_iter().map(named).collect())
-}
-
-fn option_of(path: &str) -> &str {
-    let last = path.rsplit('.').next().unwrap_or(path);
-    match path.split(['[', '.']).next() {
-        Some("listeners") => "--listen",
-        Some("workers") if last == "cpus" => "--cpus",
-        Some("workers") if last == "pipes" => "--pipes",
-        Some("workers") => "--workers",
-        Some("limits") => "--max-sessions",
-        Some("process") => "--drain-timeout",
-        _ => match last {
-            "connect" => "--connect-timeout",
-            "idle" => "--idle-timeout",
-            "half_close" => "--half-close-timeout",
-            "tries" => "--tries",
-            "within" => "--retry-within",
-            _ => "--to",
-        },
-    }
+    let plan = config::check(&path)?;
+    let endpoints = plan.clusters.iter().map(|cluster| cluster.endpoints.len());
+    let line = format!(
+        "{}: ok: {} listeners, {} clusters, {} endpoints",
+        path.display(),
+        plan.listeners.len(),
+        plan.clusters.len(),
+        endpoints.sum::<usize>()
+    );
+    let out = Lines::start(std::io::stdout()).map_err(no_thread)?;
+    out.say(&line);
+    Ok(())
 }
 
 fn no_thread(source: std::io::Error) -> ProcessError {
@@ -223,35 +153,9 @@ fn no_thread(source: std::io::Error) -> ProcessError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn the_defaults_are_those_of_the_plan() {
-        let words = [
-            "ringlane",
-            "run",
-            "--listen",
-            "127.0.0.1:1",
-            "--to",
-            "127.0.0.1:2",
-        ];
-        let Command::Run(arguments) = Arguments::parse_from(words).command else {
-            panic!("`run` is the command");
-        };
-        let plan = arguments.into_plan();
-        let endpoints = plan.clusters[0].endpoints.clone();
-        let default = Plan::simple(&[([127, 0, 0, 1], 1).into()], endpoints);
-        let settings = |plan: &Plan| plan::settings(&plan.listeners[0], &plan.clusters[0]);
-        assert_eq!(settings(&plan), settings(&default));
-        assert_eq!(plan.workers, default.workers);
-        assert_eq!(plan.process, default.process);
-        assert_eq!(plan.clusters[0].policy, default.clusters[0].policy);
-        assert_eq!(plan.log, default.log);
     }
 }

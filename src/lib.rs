@@ -7,7 +7,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | 4 | [`process`] binds, starts workers and stops them; [`cli`] reads the command line |
+//! | 4 | [`config`] reads configuration files; [`process`] binds, starts workers and stops them; [`cli`] reads the command line |
 //! | 3 | [`worker`] the hot path; [`control`] tells workers what is so |
 //! | 2 | [`ring`] and [`sys`], the two fences around unsafe code |
 //! | 1 | [`session`] state machines without I/O; [`balance`] one policy per file; [`buffers`], [`timer`], [`view`], [`access`], [`plan`], [`update`], [`limits`], [`metrics`] |
@@ -22,6 +22,7 @@ pub mod balance;
 pub mod bounds;
 pub mod buffers;
 pub mod cli;
+pub mod config;
 pub mod control;
 pub mod error;
 pub mod id;

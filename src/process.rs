@@ -115,6 +115,31 @@ impl ProcessError {
     }
 }
 
+/// How many sessions the plan and this process's descriptors allow.
+fn allow(plan: &Plan, workers: usize) -> Result<Allowance, ProcessError> {
+    let descriptors = sys::descriptors::raise_limit().map_err(|source| ProcessError::System {
+        what: "the limit of descriptors",
+        source,
+    })?;
+    let binds = plan.listeners.iter().map(|listener| listener.binds.len());
+    let mut allowance = workers::allowance(descriptors, workers, binds.sum());
+    let sessions_max = allowance.sessions;
+    if let Some(max) = plan.max_sessions {
+        allowance.sessions = max.min(sessions_max);
+        if max > sessions_max {
+            tracing::warn!(
+                "max_sessions is cut to {sessions_max}: the descriptor limit allows no more"
+            );
+        }
+    }
+    tracing::info!(
+        sessions = allowance.sessions,
+        descriptors,
+        "sessions that are possible at a time"
+    );
+    Ok(allowance)
+}
+
 /// Opens the log of sessions, if there is one.
 fn open_access(plan: &LogPlan) -> Result<(Option<AccessLog>, Option<Access>), ProcessError> {
     let Some(plan) = &plan.access else {
@@ -182,29 +207,7 @@ impl Running {
             return Err(ProcessError::Plan(problems));
         }
         let cpus = workers::cpus(plan)?;
-        let descriptors =
-            sys::descriptors::raise_limit().map_err(|source| ProcessError::System {
-                what: "the limit of descriptors",
-                source,
-            })?;
-        let binds = plan.listeners.iter().map(|listener| listener.binds.len());
-        let Allowance {
-            sessions: sessions_max,
-            backlog,
-        } = workers::allowance(descriptors, cpus.len(), binds.sum());
-        let sessions = plan
-            .max_sessions
-            .map_or(sessions_max, |max| max.min(sessions_max));
-        tracing::info!(
-            sessions,
-            descriptors,
-            "sessions that are possible at a time"
-        );
-        if plan.max_sessions.is_some_and(|max| max > sessions_max) {
-            tracing::warn!(
-                "max_sessions is cut to {sessions_max}: the descriptor limit allows no more"
-            );
-        }
+        let Allowance { sessions, backlog } = allow(plan, cpus.len())?;
         let pid_file = plan.process.pid_file.as_deref().map(PidFile::take);
         let pid_file = pid_file.transpose()?;
         let (access_log, access) = open_access(&plan.log)?;
@@ -217,7 +220,7 @@ impl Running {
             sys::options::try_connecting(&cluster.options).map_err(|refused| {
                 let path = format!("clusters[{position}].{}", refused.option);
                 let message = refused.source.to_string();
-                ProcessError::Plan(vec![Problem { path, message }])
+                ProcessError::Plan(vec![Problem::new(path, message)])
             })?;
         }
         let Clusters { views, endpoints } = views::clusters(plan, cpus.len());

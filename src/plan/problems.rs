@@ -4,6 +4,7 @@
 //! each other and to what is possible. One code for configurations and for the command line.
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -23,6 +24,19 @@ pub struct Problem {
     pub path: String,
     /// What is wrong and what was expected.
     pub message: String,
+    /// The place of the other one, if two things collide.
+    pub first: Option<String>,
+}
+
+impl Problem {
+    /// A problem that is about one place alone.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+            first: None,
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -68,29 +82,26 @@ impl Plan {
         if self.listeners.is_empty() {
             found.add("listeners", "there must be at least one listener");
         }
-        if self
-            .listeners
-            .iter()
-            .map(|listener| listener.binds.len())
-            .sum::<usize>()
-            > LISTENERS_MAX
-        {
+        let binds = self.listeners.iter().map(|listener| listener.binds.len());
+        let too_many_binds = binds.sum::<usize>() > LISTENERS_MAX;
+        if too_many_binds {
             let message = format!("at most {LISTENERS_MAX} binds are possible in all");
             found.add("listeners", message);
+        } else {
+            check_binds(&self.listeners, found);
         }
+        let mut names = HashMap::new();
         for (position, listener) in self.listeners.iter().enumerate() {
             let path = format!("listeners[{position}]");
-            let earlier = &self.listeners[..position];
             found.check_name(&path, &listener.name);
-            if earlier.iter().any(|other| other.name == listener.name) {
-                let message = format!("two listeners are named `{}`", listener.name);
-                found.add(format!("{path}.name"), message);
-            }
-            if self.cluster_of(listener).is_none() {
+            found.check_unique(&path, "listeners", &listener.name, &mut names);
+            if self.cluster_of(listener).is_none() && !self.clusters.is_empty() {
                 let message = unknown_cluster(&listener.cluster, &self.clusters);
                 found.add(format!("{path}.cluster"), message);
             }
-            check_binds(&path, listener, earlier, found);
+            if listener.binds.is_empty() {
+                found.add(format!("{path}.bind"), "there must be at least one address");
+            }
             if let Some(max) = listener.max_sessions {
                 found.check_sessions(format!("{path}.max_sessions"), max);
             }
@@ -115,6 +126,11 @@ impl Plan {
                     found.add(format!("{path}.{key}"), "it must be from 1 to 65535");
                 }
             }
+            let is_unix = |bind: &Bind| matches!(bind, Bind::Unix(_));
+            if listener.options.unix_mode.is_some() && !listener.binds.iter().any(is_unix) {
+                let message = "none of its addresses is a Unix socket";
+                found.add(format!("{path}.unix_mode"), message);
+            }
         }
     }
 
@@ -126,14 +142,11 @@ impl Plan {
             let message = format!("at most {CLUSTERS_MAX} clusters are possible");
             found.add("clusters", message);
         }
+        let mut names = HashMap::new();
         for (position, cluster) in self.clusters.iter().enumerate() {
             let path = format!("clusters[{position}]");
             found.check_name(&path, &cluster.name);
-            let earlier = &self.clusters[..position];
-            if earlier.iter().any(|other| other.name == cluster.name) {
-                let message = format!("two clusters are named `{}`", cluster.name);
-                found.add(format!("{path}.name"), message);
-            }
+            found.check_unique(&path, "clusters", &cluster.name, &mut names);
             check_endpoints(&path, cluster, found);
             found.check_time(format!("{path}.timeouts.connect"), cluster.connect_timeout);
             found.check_time(format!("{path}.retry.within"), cluster.retry_within);
@@ -150,30 +163,24 @@ impl Plan {
     }
 }
 
-fn check_binds(
-    path: &str,
-    listener: &ListenerPlan,
-    earlier: &[ListenerPlan],
-    found: &mut Problems,
-) {
-    if listener.binds.is_empty() {
-        found.add(format!("{path}.bind"), "there must be at least one address");
-    }
-    for (position, bind) in listener.binds.iter().enumerate() {
-        let before = earlier.iter().flat_map(|other| &other.binds);
-        for other in before.chain(&listener.binds[..position]) {
-            if bind.overlaps(other) {
+/// Tells each bind that would get another one's connections, once.
+fn check_binds(listeners: &[ListenerPlan], found: &mut Problems) {
+    let mut earlier: Vec<(String, &Bind)> = Vec::new();
+    for (position, listener) in listeners.iter().enumerate() {
+        for (index, bind) in listener.binds.iter().enumerate() {
+            let path = format!("listeners[{position}].bind[{index}]");
+            let other = earlier.iter().find(|(_, other)| bind.overlaps(other));
+            if let Some((first, other)) = other {
                 let message = match bind {
                     Bind::Tcp(addr) => {
-                        format!(
-                            "{bind} and {other} are both port {}: bind it once",
-                            addr.port()
-                        )
+                        let port = addr.port();
+                        format!("{bind} and {other} are both port {port}: bind it once")
                     }
                     Bind::Unix(_) => format!("{bind} is bound twice"),
                 };
-                found.add(format!("{path}.bind[{position}]"), message);
+                found.add_second(&path, message, first);
             }
+            earlier.push((path, bind));
         }
     }
 }
@@ -187,15 +194,12 @@ fn check_endpoints(path: &str, cluster: &ClusterPlan, found: &mut Problems) {
         let message = format!("at most {ENDPOINTS_MAX} endpoints are possible");
         found.add(format!("{path}.endpoints"), message);
     }
+    let mut names = HashMap::new();
     for (position, endpoint) in cluster.endpoints.iter().enumerate() {
-        let path = format!("{path}.endpoints[{position}]");
         let Some(name) = &endpoint.name else { continue };
+        let path = format!("{path}.endpoints[{position}]");
         found.check_name(&path, name);
-        let mut earlier = cluster.endpoints[..position].iter();
-        if earlier.any(|other| other.name.as_ref() == Some(name)) {
-            let message = format!("two endpoints are named `{name}`");
-            found.add(format!("{path}.name"), message);
-        }
+        found.check_unique(&path, "endpoints", name, &mut names);
     }
 }
 
@@ -213,38 +217,35 @@ fn check_send_proxy(path: &str, proxy: &SendProxy, found: &mut Problems) {
     {
         found.add(format!("{path}.authority"), "it must have 1 to 255 bytes");
     }
+    let list = format!("{path}.custom");
     for (position, (kind, _)) in proxy.custom.iter().enumerate() {
-        let path = format!("{path}.custom[{position}]");
+        let path = format!("{list}[{position}]");
         if !(0xE0..=0xEF).contains(kind) {
             found.add(&path, "the type must be from 0xE0 to 0xEF");
         }
-        if proxy.custom[..position]
-            .iter()
-            .any(|(other, _)| other == kind)
-        {
-            found.add(&path, "the type is given twice");
+        let mut earlier = proxy.custom[..position].iter();
+        if let Some(first) = earlier.position(|(other, _)| other == kind) {
+            let first = format!("{list}[{first}]");
+            found.add_second(&path, "the type is given twice".to_string(), &first);
         }
     }
     let bytes: usize = proxy.custom.iter().map(|(_, value)| value.len() + 3).sum();
     if bytes > PROXY_CUSTOM_BYTES_MAX {
         let message = format!("all together must have at most {PROXY_CUSTOM_BYTES_MAX} bytes");
-        found.add(format!("{path}.custom"), message);
+        found.add(list, message);
     }
 }
 
 fn unknown_cluster(name: &str, clusters: &[ClusterPlan]) -> String {
-    let names: Vec<String> = clusters
-        .iter()
-        .map(|cluster| format!("`{}`", cluster.name))
-        .collect();
-    if names.is_empty() {
-        format!("there is no cluster `{name}`")
+    let some = clusters.iter().take(NAMES_SHOWN);
+    let names: Vec<String> = some.map(|known| format!("`{}`", known.name)).collect();
+    let more = if clusters.len() > NAMES_SHOWN {
+        ", ..."
     } else {
-        format!(
-            "there is no cluster `{name}`; there is {}",
-            names.join(", ")
-        )
-    }
+        ""
+    };
+    let names = names.join(", ");
+    format!("there is no cluster `{name}`; there is {names}{more}")
 }
 
 /// What was found so far.
@@ -252,10 +253,30 @@ struct Problems(Vec<Problem>);
 
 impl Problems {
     fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Problem::new(path, message));
+    }
+
+    /// Adds a problem with what stands at the path `first`.
+    fn add_second(&mut self, path: &str, message: String, first: &str) {
         self.0.push(Problem {
-            path: path.into(),
-            message: message.into(),
+            first: Some(first.to_string()),
+            ..Problem::new(path, message)
         });
+    }
+
+    fn check_unique<'a>(
+        &mut self,
+        path: &str,
+        things: &str,
+        name: &'a str,
+        names: &mut HashMap<&'a str, String>,
+    ) {
+        let path = format!("{path}.name");
+        if let Some(first) = names.get(name) {
+            self.add_second(&path, format!("two {things} are named `{name}`"), first);
+        } else {
+            names.insert(name, path);
+        }
     }
 
     fn check_name(&mut self, path: &str, name: &str) {
@@ -345,6 +366,9 @@ impl Problems {
         }
     }
 }
+
+/// How many names a problem lists.
+const NAMES_SHOWN: usize = 8;
 
 /// The longest timeout: a session keeps its times as milliseconds in 32 bits.
 const TIMEOUT_MAX: Duration = Duration::from_secs(45 * 24 * 3600);

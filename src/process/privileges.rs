@@ -19,7 +19,7 @@ pub(super) fn drop_to(plan: &ProcessPlan) -> Result<(), ProcessError> {
     };
     let problem = |key: &str, message: String| {
         let path = format!("process.{key}");
-        ProcessError::Plan(vec![Problem { path, message }])
+        ProcessError::Plan(vec![Problem::new(path, message)])
     };
     let user = match User::from_name(name) {
         Ok(Some(user)) => user,

@@ -171,7 +171,7 @@ pub(super) fn cpus(plan: &Plan) -> Result<Vec<usize>, ProcessError> {
                 let path = "workers.cpus".to_string();
                 let message =
                     format!("CPU {cpu} may not be used by this process; it has {allowed:?}");
-                return Err(ProcessError::Plan(vec![Problem { path, message }]));
+                return Err(ProcessError::Plan(vec![Problem::new(path, message)]));
             }
             list.0.clone()
         }

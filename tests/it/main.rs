@@ -5,6 +5,7 @@
 
 mod balancing;
 mod command;
+mod config;
 mod conformance;
 mod fairness;
 mod hardships;

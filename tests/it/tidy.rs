@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 5] = [
     ],
     &["sys", "ring"],
     &["worker", "control"],
-    &["process", "cli"],
+    &["config", "process", "cli"],
 ];
 
 /// Modules of one layer that must not know each other at all.

@@ -30,9 +30,15 @@ impl Program {
 
     /// The same by a command that ends with the program.
     pub(crate) fn run_by(mut command: Command, arguments: &[&str]) -> Self {
-        let mut child = command
+        command
             .args(["run", "--listen", "127.0.0.1:0"])
-            .args(arguments)
+            .args(arguments);
+        Self::start(command)
+    }
+
+    /// Starts a command that says what to run, and waits until it listens.
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -128,6 +134,8 @@ impl Drop for Program {
 pub(crate) fn ringlane() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringlane"));
     command.stdin(Stdio::null()).stdout(Stdio::null());
+    // Whoever runs the tests may have a configuration.
+    command.env_remove("RINGLANE_CONFIG");
     command
 }
 
