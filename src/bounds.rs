@@ -90,17 +90,16 @@ pub const SPIN_TIME: Duration = Duration::from_micros(50);
 /// How often both queues may be halved where locked memory is short.
 pub const QUEUE_HALVINGS_MAX: u32 = 3;
 
-/// The most connections that the kernel queues for one worker's listener; the kernel cuts this to
-/// `net.core.somaxconn`. Where descriptors are few it is less: a whole backlog may be accepted
-/// before accepting stops at the session limit.
+/// The most connections that the kernel queues for one worker's listener, unless the configuration
+/// says otherwise; the kernel cuts this to `net.core.somaxconn`.
 pub const BACKLOG_MAX: i32 = 4096;
 
-/// The least backlog.
-pub const BACKLOG_MIN: usize = 16;
+/// One part in this many of the descriptors is for pipes, at most.
+pub const PIPES_PART: usize = 32;
 
-/// One part in this many of the descriptors is for clients that were accepted above the session
-/// limit and wait.
-pub const PARKED_PART: usize = 4;
+/// The most clients that one listener accepts before others get their turn, where each needs a
+/// place first.
+pub const ACCEPTS_MAX: usize = 64;
 
 /// The most workers of one process.
 pub const WORKERS_MAX: usize = 1024;

@@ -35,6 +35,11 @@ impl Limit {
         self.count.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many more there may be now.
+    pub fn room(&self) -> usize {
+        self.max.saturating_sub(self.count())
+    }
+
     /// How many there are now.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)

@@ -122,7 +122,7 @@ fn allow(plan: &Plan, workers: usize) -> Result<Allowance, ProcessError> {
         source,
     })?;
     let binds = plan.listeners.iter().map(|listener| listener.binds.len());
-    let mut allowance = workers::allowance(descriptors, workers, binds.sum());
+    let mut allowance = workers::allowance(descriptors, workers, binds.sum(), plan.workers.pipes);
     let sessions_max = allowance.sessions;
     if let Some(max) = plan.max_sessions {
         allowance.sessions = max.min(sessions_max);
@@ -207,13 +207,13 @@ impl Running {
             return Err(ProcessError::Plan(problems));
         }
         let cpus = workers::cpus(plan)?;
-        let Allowance { sessions, backlog } = allow(plan, cpus.len())?;
+        let Allowance { sessions, pipes } = allow(plan, cpus.len())?;
         let pid_file = plan.process.pid_file.as_deref().map(PidFile::take);
         let pid_file = pid_file.transpose()?;
         let (access_log, access) = open_access(&plan.log)?;
         let sockets = {
             let _no_other_binds = instance::lock_binding()?;
-            listeners::bind(plan, cpus.len(), backlog)?
+            listeners::bind(plan, cpus.len())?
         };
         privileges::drop_to(&plan.process)?;
         for (position, cluster) in plan.clusters.iter().enumerate() {
@@ -238,8 +238,9 @@ impl Running {
         let common = Common {
             features: *features,
             buffers: workers::arena_buffers(sessions),
-            pipes: plan.workers.pipes,
+            pipes,
             wait: plan.workers.wait,
+            waiting_max: sockets.waiting_max,
             access,
             process_id: fastrand::u64(..),
         };

@@ -59,6 +59,9 @@ pub struct Parts<D: Driver> {
     pub workers: usize,
     /// The sessions that the process may have.
     pub session_limit: Arc<Limit>,
+    /// How many clients may wait in the backlogs of all listeners of the process: with less room
+    /// than that a limit is looked at before each is accepted.
+    pub waiting_max: usize,
     /// What it counts.
     pub counters: Arc<WorkerCounters>,
     /// The log of sessions, if there is one.
@@ -83,6 +86,7 @@ pub struct Worker<D: Driver> {
     sessions: Slab<Session>,
     session_count: u64,
     session_limit: Arc<Limit>,
+    waiting_max: usize,
     /// Accepted before accepting could be stopped, above the limit: the next to be served.
     parked: VecDeque<(usize, D::Socket)>,
     /// Receives that found no buffer, in order, with their credit.
@@ -153,6 +157,7 @@ impl<D: Driver> Worker<D> {
             sessions: Slab::with_capacity(sessions_max),
             session_count: 0,
             session_limit: parts.session_limit,
+            waiting_max: parts.waiting_max,
             parked: VecDeque::new(),
             starved: VecDeque::with_capacity(2 * sessions_max),
             pumps: Slab::new(),
@@ -284,7 +289,7 @@ impl<D: Driver> Worker<D> {
             }
             Event::Readable => self.handle_ready(slot, Operation::Readable),
             Event::Writable => self.handle_ready(slot, Operation::Writable),
-            Event::Acceptable => {}
+            Event::Acceptable => self.handle_acceptable(slot),
             Event::Woken { .. } => {}
         }
     }

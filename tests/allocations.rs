@@ -168,6 +168,7 @@ fn messages_and_sessions_cost_no_allocation_after_warm_up() {
             workers: 1,
             session_limit: Arc::new(Limit::new(1000)),
             counters: Arc::new(WorkerCounters::default()),
+            waiting_max: 0,
             access: None,
             process_id: 7,
             seed: 1,

@@ -17,6 +17,8 @@ use crate::sys::socket::{self, ListenError};
 pub(super) struct Listeners {
     /// The places, in the order of the plan, with their real ports.
     pub(super) binds: Vec<Bind>,
+    /// How many clients may wait to be accepted, in all backlogs together.
+    pub(super) waiting_max: usize,
     /// For each worker one socket per place.
     pub(super) by_worker: Vec<Vec<Listening>>,
 }
@@ -35,14 +37,16 @@ pub(super) struct Listening {
 /// each address is first bound without sharing.
 ///
 /// Errors: the first place that cannot be bound, named.
-pub(super) fn bind(plan: &Plan, workers: usize, backlog: usize) -> Result<Listeners, ProcessError> {
+pub(super) fn bind(plan: &Plan, workers: usize) -> Result<Listeners, ProcessError> {
     let mut listeners = Listeners {
         binds: Vec::new(),
+        waiting_max: 0,
         by_worker: (0..workers).map(|_| Vec::new()).collect(),
     };
     for (position, listener) in plan.listeners.iter().enumerate() {
-        let backlog = listener.options.backlog.unwrap_or(backlog as u32);
-        let backlog = i32::try_from(backlog).unwrap_or(BACKLOG_MAX);
+        let backlog = listener.options.backlog.map(i32::try_from);
+        let backlog = backlog.and_then(Result::ok).unwrap_or(BACKLOG_MAX);
+        listeners.waiting_max += backlog as usize * listener.binds.len() * workers;
         for bind in &listener.binds {
             let added = match bind {
                 Bind::Tcp(addr) => listeners.add_tcp(position, *addr, &listener.options, backlog),

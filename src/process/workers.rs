@@ -6,8 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::bounds::{
-    ARENA_BUFFERS_MAX, ARENA_BUFFERS_MIN, BACKLOG_MAX, BACKLOG_MIN, DESCRIPTORS_KEPT, PARKED_PART,
-    SESSIONS_MAX, WORKERS_MAX,
+    ARENA_BUFFERS_MAX, ARENA_BUFFERS_MIN, DESCRIPTORS_KEPT, PIPES_PART, SESSIONS_MAX, WORKERS_MAX,
 };
 use crate::control::Control;
 use crate::error::Errno;
@@ -91,6 +90,8 @@ pub(super) struct Common {
     pub(super) buffers: usize,
     pub(super) pipes: usize,
     pub(super) wait: WaitMode,
+    /// How many clients may wait in the backlogs of all listeners.
+    pub(super) waiting_max: usize,
     pub(super) access: Option<Access>,
     pub(super) process_id: u64,
 }
@@ -146,6 +147,7 @@ impl Start {
                 inbox: self.inbox,
                 workers: self.workers,
                 session_limit: self.session_limit,
+                waiting_max: self.common.waiting_max,
                 counters: self.counters,
                 access: self.common.access,
                 process_id: self.common.process_id,
@@ -196,20 +198,20 @@ pub(super) fn cpus(plan: &Plan) -> Result<Vec<usize>, ProcessError> {
 pub(super) struct Allowance {
     /// Sessions at a time, at two descriptors each.
     pub(super) sessions: usize,
-    /// Connections that may wait at each worker's listeners. All of them may be accepted, and hold
-    /// a descriptor each, before accepting stops at the session limit.
-    pub(super) backlog: usize,
+    /// Pipes of each worker, at two descriptors each.
+    pub(super) pipes: usize,
 }
 
-pub(super) fn allowance(descriptors: u64, workers: usize, binds: usize) -> Allowance {
-    let sockets = workers * binds;
-    let own = DESCRIPTORS_KEPT + (sockets + 4 * workers) as u64;
+/// Shares out the descriptors: what the process itself needs first, then pipes, of which there may
+/// be `pipes` for each worker, then sessions.
+pub(super) fn allowance(descriptors: u64, workers: usize, binds: usize, pipes: usize) -> Allowance {
+    let own = DESCRIPTORS_KEPT + (workers * (binds + 5)) as u64;
     let spare = usize::try_from(descriptors.saturating_sub(own)).unwrap_or(usize::MAX);
-    let backlog = (spare / PARKED_PART / sockets.max(1)).clamp(BACKLOG_MIN, BACKLOG_MAX as usize);
-    let sessions = spare.saturating_sub(backlog * sockets) / 2;
+    let pipes = pipes.min(spare / PIPES_PART / 2 / workers);
+    let sessions = (spare - 2 * pipes * workers) / 2;
     Allowance {
         sessions: sessions.clamp(1, SESSIONS_MAX),
-        backlog,
+        pipes,
     }
 }
 

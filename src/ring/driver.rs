@@ -205,6 +205,10 @@ pub trait Driver {
     /// is broken, which its receive or the next send will say.
     fn settle(&mut self, socket: &Self::Socket, options: &SocketOptions);
 
+    /// Whether a descriptor is kept in reserve, which [`open`](Self::open) takes when there is no
+    /// other; tries to get one.
+    fn has_reserve(&mut self) -> bool;
+
     /// Accepts one connection that already waits.
     ///
     /// Errors: EAGAIN if none waits; otherwise the kernel's.

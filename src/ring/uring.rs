@@ -91,6 +91,8 @@ pub struct Uring {
     byte_budget: bool,
     now: Instant,
     wake: OwnedFd,
+    /// A descriptor to be given up for a socket.
+    reserve: Option<OwnedFd>,
     /// Nothing is started any more.
     joining: bool,
 }
@@ -120,6 +122,7 @@ impl Uring {
             byte_budget: features.byte_budget,
             now: sys::clock::now(),
             wake,
+            reserve: None,
             joining: false,
         };
         uring.arena.post();
@@ -452,12 +455,25 @@ impl Driver for Uring {
         options: &ConnectOptions,
         source: Option<IpAddr>,
     ) -> Result<Socket, Errno> {
-        let fd = sys::options::open(address, options, source);
-        let fd = fd.map_err(|error| Errno::from_io(&error))?;
+        let mut opened = sys::options::open(address, options, source);
+        if let Err(error) = &opened
+            && Errno::from_io(error) == Errno(libc::EMFILE)
+            && self.reserve.take().is_some()
+        {
+            opened = sys::options::open(address, options, source);
+        }
+        let fd = opened.map_err(|error| Errno::from_io(&error))?;
         Ok(Socket {
             fd,
             transport: address.transport(),
         })
+    }
+
+    fn has_reserve(&mut self) -> bool {
+        if self.reserve.is_none() {
+            self.reserve = self.wake.try_clone().ok();
+        }
+        self.reserve.is_some()
     }
 
     fn accept_waiting(&mut self, listener: &Socket) -> Result<Socket, Errno> {

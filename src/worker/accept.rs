@@ -1,14 +1,25 @@
-//! Bringing clients in: listeners, and what happens when descriptors or sessions run out.
+//! Bringing clients in: listeners, limits, and what happens when descriptors or sessions run out.
 //!
-//! A listener accepts by one operation that goes on until it is cancelled or runs out of
-//! something. At the session limit it is cancelled and the kernel's backlog holds further clients;
-//! those that had been accepted by then, a backlog at most, are parked and served first. Out of descriptors, it ends
-//! by itself and is started again after a connection of ours has closed, or a moment later.
+//! ```text
+//!              much room                      little room
+//!   Armed <--------------- Idle ------------------------------> Waiting
+//!   accepts until told     | no room, no descriptor:            says that a client waits:
+//!   to stop                | a moment later, or when            a place is taken first, then
+//!                          | something has become free          the client accepted
+//! ```
+//! As long as there is room for all that may wait in the kernel's backlogs, a listener accepts by
+//! one operation that goes on until it is cancelled. With less room a place is taken before a client
+//! is accepted, so limits hold exactly and whoever is above them waits in the backlog. What was
+//! accepted above a limit all the same, in the moment of changing over, is parked and served next.
+//!
+//! Out of descriptors: clients stay in the backlog. One descriptor is kept in reserve, so that a
+//! client that was accepted can also be connected; while it is used, nobody is accepted.
 #![forbid(unsafe_code)]
 
-use crate::bounds::{ACCEPT_RETRY, BACKLOG_MAX};
+use crate::bounds::{ACCEPT_RETRY, ACCEPTS_MAX, BACKLOG_MAX};
 use crate::error::{CloseReason, Errno};
 use crate::id::{Generation, Slot};
+use crate::limits::Limit;
 use crate::ring::driver::{Driver, Operation};
 use crate::time::Instant;
 use crate::worker::{Stage, Worker};
@@ -29,8 +40,18 @@ enum State {
     Idle,
     /// Accepting.
     Armed,
-    /// Told to stop accepting; its last completion is to come.
-    Cancelled,
+    /// To be told when a client waits.
+    Waiting,
+    /// Told to stop; the last completion is to come.
+    Cancelled(Operation),
+}
+
+/// How much room limits leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    None,
+    Little,
+    Much,
 }
 
 impl<S> Listener<S> {
@@ -44,6 +65,15 @@ impl<S> Listener<S> {
 
     pub(super) fn is_closed(&self) -> bool {
         self.socket.is_none()
+    }
+
+    /// The operation that is in flight and was not told to end.
+    fn operation(&self) -> Option<Operation> {
+        match self.state {
+            State::Armed => Some(Operation::Accept),
+            State::Waiting => Some(Operation::Acceptable),
+            State::Idle | State::Cancelled(_) => None,
+        }
     }
 }
 
@@ -67,34 +97,86 @@ impl<D: Driver> Worker<D> {
             self.counters.stale_completions.add(1);
             return;
         };
-        let was_cancelled = listener.state == State::Cancelled;
+        let place = listener.place;
+        let was_cancelled = listener.state == State::Cancelled(Operation::Accept);
         if !more {
             listener.state = State::Idle;
         }
         match result {
             Ok(socket) => {
                 self.counters.accepted.add(1);
-                let place = listener.place;
                 self.admit(place, socket);
             }
-            Err(errno) if errno.is_shortage() => {
-                self.counters.accept_pauses.add(1);
-                self.retry_accept_at = self.now + ACCEPT_RETRY;
-            }
+            Err(errno) if errno.is_shortage() => self.note_shortage(),
             Err(_) if was_cancelled => {}
             // A client that has already gone (ECONNABORTED), or something stranger: go on, but do
             // not spin.
             Err(_) => self.retry_accept_at = self.now + ACCEPT_RETRY,
         }
-        if more {
-            return;
+        if !more {
+            self.go_on_after(position);
         }
+    }
+
+    /// A client waits, or the wait was cancelled.
+    pub(super) fn handle_acceptable(&mut self, slot: Slot) {
+        let position = slot.index as usize;
+        let Some(listener) = self.listeners.get_mut(position) else {
+            self.counters.stale_completions.add(1);
+            return;
+        };
+        let was_cancelled = listener.state == State::Cancelled(Operation::Acceptable);
+        listener.state = State::Idle;
+        if !was_cancelled && self.stage == Stage::Serving {
+            self.accept_carefully(position);
+        }
+        self.go_on_after(position);
+    }
+
+    /// Takes clients out of the backlog one by one, each after a place for it.
+    fn accept_carefully(&mut self, position: usize) {
+        let place = self.listeners[position].place;
+        for _ in 0..ACCEPTS_MAX {
+            if !self.driver.has_reserve() {
+                return self.note_shortage();
+            }
+            if !self.try_admit(place) {
+                return;
+            }
+            let accepted = match &self.listeners[position].socket {
+                Some(socket) => self.driver.accept_waiting(socket),
+                None => Err(Errno(libc::EAGAIN)),
+            };
+            match accepted {
+                Ok(client) => {
+                    self.counters.accepted.add(1);
+                    self.start_session(place, client);
+                }
+                Err(errno) => {
+                    self.give_up_place(place);
+                    match errno.0 {
+                        libc::EAGAIN => return,
+                        libc::ECONNABORTED => {}
+                        _ if errno.is_shortage() => return self.note_shortage(),
+                        _ => return self.retry_accept_at = self.now + ACCEPT_RETRY,
+                    }
+                }
+            }
+        }
+    }
+
+    /// A listener's operation is over: it goes on, or is closed.
+    fn go_on_after(&mut self, position: usize) {
         if self.stage != Stage::Serving {
             self.close_listener(position);
         } else if self.retry_accept_at == Instant::NEVER {
-            // Ended with a connection in hand, as a full completion queue makes it do.
             self.resume_accepting();
         }
+    }
+
+    fn note_shortage(&mut self) {
+        self.counters.accept_pauses.add(1);
+        self.retry_accept_at = self.now + ACCEPT_RETRY;
     }
 
     /// Accepts on every listener of the view, as far as there is room; serves parked clients
@@ -102,36 +184,49 @@ impl<D: Driver> Worker<D> {
     pub(super) fn resume_accepting(&mut self) {
         self.retry_accept_at = Instant::NEVER;
         self.serve_parked();
-        if !self.parked.is_empty() {
-            self.retry_accept_at = self.now + ACCEPT_RETRY;
-            return;
-        }
         if self.stage != Stage::Serving {
+            if !self.parked.is_empty() {
+                self.retry_accept_at = self.now + ACCEPT_RETRY;
+            }
             // Those that could not be emptied yet.
             return self.close_listeners();
         }
-        if self.session_limit.count() >= self.session_limit.max() {
+        if !self.driver.has_reserve() {
             self.retry_accept_at = self.now + ACCEPT_RETRY;
             return;
         }
-        for (position, listener) in self.listeners.iter_mut().enumerate() {
-            let is_in_view = listener.place < self.view.listeners.len();
-            if let Some(socket) = &listener.socket
-                && listener.state == State::Idle
-                && is_in_view
-            {
-                listener.state = State::Armed;
-                self.driver.accept(socket, slot_of(position));
+        for position in 0..self.listeners.len() {
+            let place = self.listeners[position].place;
+            let room = self.room(place);
+            let listener = &mut self.listeners[position];
+            let is_idle = listener.state == State::Idle && place < self.view.listeners.len();
+            let Some(socket) = listener.socket.as_ref().filter(|_| is_idle) else {
+                continue;
+            };
+            match room {
+                Room::None => self.retry_accept_at = self.now + ACCEPT_RETRY,
+                Room::Little => {
+                    listener.state = State::Waiting;
+                    self.driver.await_client(socket, slot_of(position));
+                }
+                Room::Much => {
+                    listener.state = State::Armed;
+                    self.driver.accept(socket, slot_of(position));
+                }
             }
         }
     }
 
-    /// Starts sessions for the clients that were accepted above the limit.
+    /// Starts sessions for the clients that were accepted above a limit.
     pub(super) fn serve_parked(&mut self) {
-        while !self.parked.is_empty() && self.session_limit.try_acquire() {
-            match self.parked.pop_front() {
-                Some((listener, socket)) => self.start_session(listener, socket),
-                None => self.session_limit.release(),
+        for _ in 0..self.parked.len() {
+            let Some((listener, socket)) = self.parked.pop_front() else {
+                return;
+            };
+            if self.try_admit(listener) {
+                self.start_session(listener, socket);
+            } else {
+                self.parked.push_back((listener, socket));
             }
         }
     }
@@ -143,25 +238,71 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// The reserve is used up: nobody is accepted until there is one again.
+    pub(super) fn keep_reserve(&mut self) {
+        if !self.driver.has_reserve() {
+            self.pause_accepting();
+        }
+    }
+
     /// Stops accepting for good: takes what already waits, then closes.
     pub(super) fn close_listeners(&mut self) {
         for position in 0..self.listeners.len() {
-            match self.listeners[position].state {
-                State::Idle => self.close_listener(position),
-                State::Cancelled => {}
-                State::Armed => self.cancel_accept(position),
+            if self.listeners[position].state == State::Idle {
+                self.close_listener(position);
+            } else {
+                self.cancel_accept(position);
             }
+        }
+    }
+
+    fn limit_of(&self, listener: usize) -> Option<&Limit> {
+        self.view.listeners.get(listener)?.limit.as_deref()
+    }
+
+    /// Takes a place for one more session of a listener.
+    fn try_admit(&self, listener: usize) -> bool {
+        if !self.session_limit.try_acquire() {
+            return false;
+        }
+        let admitted = self.limit_of(listener).is_none_or(Limit::try_acquire);
+        if !admitted {
+            self.session_limit.release();
+        }
+        admitted
+    }
+
+    fn give_up_place(&self, listener: usize) {
+        self.session_limit.release();
+        if let Some(limit) = self.limit_of(listener) {
+            limit.release();
+        }
+    }
+
+    fn room(&self, listener: usize) -> Room {
+        if self.parked.iter().any(|(parked, _)| *parked == listener) {
+            return Room::None;
+        }
+        let process = self.session_limit.room();
+        let own = self.limit_of(listener).map_or(usize::MAX, Limit::room);
+        match process.min(own) {
+            0 => Room::None,
+            room if room <= self.waiting_max => Room::Little,
+            _ => Room::Much,
         }
     }
 
     fn admit(&mut self, listener: usize, socket: D::Socket) {
         if let Stage::Stopping { .. } = self.stage {
-            self.turn_away(socket, CloseReason::Drained);
-        } else if self.parked.is_empty() && self.session_limit.try_acquire() {
+            return self.turn_away(socket, CloseReason::Drained);
+        }
+        if self.room(listener) != Room::None && self.try_admit(listener) {
             self.start_session(listener, socket);
         } else {
             self.parked.push_back((listener, socket));
-            self.pause_accepting();
+        }
+        if self.stage == Stage::Serving && self.room(listener) != Room::Much {
+            self.stop_accepting_blindly();
         }
     }
 
@@ -172,21 +313,33 @@ impl<D: Driver> Worker<D> {
         self.driver.close(client);
     }
 
-    fn pause_accepting(&mut self) {
-        if self.retry_accept_at == Instant::NEVER {
-            self.counters.accept_pauses.add(1);
-            self.retry_accept_at = self.now + ACCEPT_RETRY;
-        }
+    /// Goes over from accepting whoever comes to taking places first, where there is little room.
+    fn stop_accepting_blindly(&mut self) {
         for position in 0..self.listeners.len() {
-            if self.listeners[position].state == State::Armed {
+            let listener = &self.listeners[position];
+            if listener.state == State::Armed && self.room(listener.place) != Room::Much {
                 self.cancel_accept(position);
             }
         }
     }
 
+    fn pause_accepting(&mut self) {
+        if self.stage != Stage::Serving {
+            return;
+        }
+        if self.retry_accept_at == Instant::NEVER {
+            self.note_shortage();
+        }
+        for position in 0..self.listeners.len() {
+            self.cancel_accept(position);
+        }
+    }
+
     fn cancel_accept(&mut self, position: usize) {
-        self.listeners[position].state = State::Cancelled;
-        self.driver.cancel(Operation::Accept, slot_of(position));
+        if let Some(operation) = self.listeners[position].operation() {
+            self.listeners[position].state = State::Cancelled(operation);
+            self.driver.cancel(operation, slot_of(position));
+        }
     }
 
     fn close_listener(&mut self, position: usize) {

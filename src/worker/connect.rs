@@ -143,6 +143,7 @@ impl<D: Driver> Worker<D> {
             self.driver.connect(&connection.socket, slot, address);
         }
         session.endpoint = Some(endpoint);
+        self.keep_reserve();
     }
 
     pub(super) fn handle_connected(&mut self, slot: Slot, result: Result<(), Errno>) {

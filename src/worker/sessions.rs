@@ -9,6 +9,7 @@ use crate::balance::endpoint::Endpoint;
 use crate::buffers::{Batch, Buffers, Chunk};
 use crate::error::CloseReason;
 use crate::id::{SessionId, Slot};
+use crate::limits::Limit;
 use crate::ring::driver::{Driver, Operation};
 use crate::session::proxy_protocol::Violation;
 use crate::session::relay::Relay;
@@ -32,6 +33,8 @@ pub(super) struct Session {
     pub(super) endpoint: Option<Arc<Endpoint>>,
     pub(super) tried: Tried,
     pub(super) listener: u32,
+    /// The listener's own limit, in which it is counted.
+    limit: Option<Arc<Limit>>,
     /// Who the client is, where somebody asks.
     pub(super) client_addr: Option<Client>,
     pub(super) progress: Progress,
@@ -78,6 +81,7 @@ impl<D: Driver> Worker<D> {
             self.session_limit.release();
             return;
         };
+        let limit = view.limit.clone();
         let accept_proxy = view.accept_proxy.as_ref();
         let client_addr = if accept_proxy.is_some() || self.asks_for_clients(listener) {
             self.client_of(&socket)
@@ -106,6 +110,7 @@ impl<D: Driver> Worker<D> {
             endpoint: None,
             tried: Tried::default(),
             listener: listener as u32,
+            limit,
             client_addr,
             progress: Progress::default(),
             report_at,
@@ -277,6 +282,9 @@ impl<D: Driver> Worker<D> {
             self.terminate(upstream, ending);
         }
         self.session_limit.release();
+        if let Some(limit) = session.limit {
+            limit.release();
+        }
         // Last, so that whoever sees the session counted sees nothing of it any more.
         self.counters.closed(reason).add(1);
         self.note_freed();

@@ -103,6 +103,7 @@ impl Kernel {
                 workers: 1,
                 session_limit: limit,
                 counters,
+                waiting_max: 0,
                 access: None,
                 process_id: 7,
                 seed: 1,

@@ -84,6 +84,7 @@ impl Simulated {
             workers: 1,
             session_limit: Arc::clone(&desk.limit),
             counters: Arc::clone(&desk.counters),
+            waiting_max: 0,
             access: None,
             process_id: 7,
             seed,

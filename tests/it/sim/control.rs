@@ -79,6 +79,11 @@ impl Control {
         self.deeds.pop_front().map(|(_, deed)| deed)
     }
 
+    /// Whether the worker was told to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.resets_from != Instant::NEVER
+    }
+
     /// Whether the worker may reset any session by now.
     pub(crate) fn may_reset(&self, now: Instant) -> bool {
         now >= self.resets_from

@@ -50,6 +50,9 @@ situations! {
     OneShotReceive,
     AcceptEmfile,
     OpenEmfile,
+    NoReserve,
+    /// A place was taken before a client was accepted.
+    AcceptedWithCare,
     AcceptEndedWithConnection,
     AcceptEndedWithout,
     /// There were as many sessions as there may be, and another client.

@@ -17,6 +17,7 @@ use ringlane::session::Transport;
 use ringlane::time::Instant;
 
 use super::arena::SimArena;
+use super::control::Control;
 use super::coverage::Situation;
 use super::kernel::{Pending, Posted, SimDriver, SimSocket, Submission, Target, key};
 use super::network::At;
@@ -134,9 +135,23 @@ impl Driver for SimDriver {
     ) -> Result<SimSocket, Errno> {
         if !self.has_descriptor() {
             self.network.coverage.meet(Situation::OpenEmfile);
-            return Err(Errno(libc::EMFILE));
+            if !std::mem::take(&mut self.reserve) {
+                return Err(Errno(libc::EMFILE));
+            }
+            self.used -= 1;
         }
         Ok(self.add_socket(Target::Unconnected(address.clone())))
+    }
+
+    fn has_reserve(&mut self) -> bool {
+        if !self.reserve && self.has_descriptor() {
+            self.reserve = true;
+            self.used += 1;
+        }
+        if !self.reserve {
+            self.network.coverage.meet(Situation::NoReserve);
+        }
+        self.reserve
     }
 
     fn accept_waiting(&mut self, listener: &SimSocket) -> Result<SimSocket, Errno> {
@@ -146,7 +161,13 @@ impl Driver for SimDriver {
         }
         match self.network.listeners[place].backlog.pop_front() {
             Some(link) => {
-                self.network.coverage.meet(Situation::AcceptedAtDrain);
+                let control = self.actors.control.as_ref();
+                let is_draining = control.is_some_and(Control::is_ending);
+                self.network.coverage.meet(if is_draining {
+                    Situation::AcceptedAtDrain
+                } else {
+                    Situation::AcceptedWithCare
+                });
                 Ok(self.add_socket(Target::Link(link)))
             }
             None => Err(Errno(libc::EAGAIN)),

@@ -48,6 +48,8 @@ pub(crate) struct SimDriver {
     pub(crate) kernel: Kernel,
     pub(super) sockets: Vec<Option<Target>>,
     pub(super) used: usize,
+    /// One of the used descriptors is kept for connecting.
+    pub(super) reserve: bool,
     pub(crate) pipes_held: usize,
     pub(super) operations: BTreeMap<Key, Pending>,
     pub(super) submissions: VecDeque<Submission>,
@@ -124,6 +126,7 @@ impl SimDriver {
             kernel,
             sockets: Vec::new(),
             used: 0,
+            reserve: false,
             pipes_held: 0,
             operations: BTreeMap::new(),
             submissions: VecDeque::new(),
@@ -143,7 +146,7 @@ impl SimDriver {
 
     /// How many sockets the worker has open.
     pub(crate) fn open_sockets(&self) -> usize {
-        self.used
+        self.used - usize::from(self.reserve)
     }
 
     /// Stops the run with a picture of the world.

@@ -70,6 +70,8 @@ pub(crate) enum Ending {
     Close,
     ResetAfter(u64),
     ResetAt(Instant),
+    /// In the middle of what the other side sends.
+    ResetOnceReceived(u64),
     /// It neither reads nor writes any more.
     SulkAfter(u64),
 }
@@ -102,7 +104,11 @@ impl Habits {
             16..25 => Ending::FinishAfterOther,
             25..28 => Ending::Close,
             28..31 => Ending::ResetAfter(rng.u64(..=total)),
-            31..38 => Ending::ResetAt(now + Duration::from_micros(rng.u64(..300_000))),
+            31..34 => Ending::ResetOnceReceived(rng.u64(60_000..300_000)),
+            34..38 => {
+                let micros = rng.choice([3_000, 30_000, 300_000]).unwrap_or(30_000);
+                Ending::ResetAt(now + Duration::from_micros(rng.u64(..micros)))
+            }
             _ => Ending::SulkAfter(rng.u64(..=total)),
         };
         Self {
@@ -186,6 +192,7 @@ impl Party {
         match self.habits.ending {
             Ending::ResetAfter(bytes) => self.sent >= bytes,
             Ending::ResetAt(at) => now >= at,
+            Ending::ResetOnceReceived(bytes) => self.received >= bytes,
             _ => false,
         }
     }

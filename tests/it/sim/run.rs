@@ -95,6 +95,7 @@ impl Run {
             workers: 1,
             session_limit: Arc::clone(&limit),
             counters: Arc::clone(&counters),
+            waiting_max: rng.choice([0, 3, 1000]).unwrap_or(0),
             access: None,
             process_id: 7,
             seed,
