@@ -194,6 +194,18 @@ pub const WHEEL_TICKS: usize = 4096;
 /// reset. Short sessions never pay for the watch.
 pub const WATCH_DELAY: Duration = Duration::from_millis(50);
 
+/// How long a worker that a burst has swollen waits before it gives memory back.
+pub const REST_DELAY: Duration = Duration::from_secs(5);
+
+/// An arena of which at most so many buffers were ever in use is not worth giving back: 8 MiB.
+pub const RESTING_BUFFERS: usize = 512;
+
+/// Tables of sessions that never held more are not worth giving back.
+pub const RESTING_SESSIONS: usize = 1024;
+
+/// The most records of operations that a resting worker keeps.
+pub const RESTING_RECORDS: usize = 64;
+
 /// How long bytes already received may take to leave before the reset that follows them is sent.
 pub const FLUSH_TIME: Duration = Duration::from_secs(1);
 

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::balance::Balancer;
-use crate::bounds::{JOIN_TIME, PROXY_HEADER_BYTES_MAX};
+use crate::bounds::{JOIN_TIME, PROXY_HEADER_BYTES_MAX, REST_DELAY, RESTING_SESSIONS};
 use crate::buffers::Buffers;
 use crate::error::{CloseReason, Errno};
 use crate::id::{Epoch, SessionId, Slot, WorkerIndex};
@@ -100,6 +100,10 @@ pub struct Worker<D: Driver> {
     /// Scratch for timers that are due.
     due: Vec<u32>,
     wheel: Wheel,
+    /// The most sessions at once since memory was last given back.
+    sessions_seen: usize,
+    /// When to give memory back that a burst took, [`Instant::NEVER`] if there was none.
+    rest_at: Instant,
     /// When to try again to accept, [`Instant::NEVER`] if nothing keeps it from accepting.
     retry_accept_at: Instant,
     counters: Arc<WorkerCounters>,
@@ -165,6 +169,8 @@ impl<D: Driver> Worker<D> {
             touched: VecDeque::with_capacity(sessions_max),
             due: Vec::with_capacity(sessions_max),
             wheel: Wheel::new(now, sessions_max),
+            sessions_seen: 0,
+            rest_at: Instant::NEVER,
             retry_accept_at: Instant::NEVER,
             counters: parts.counters,
             access: parts.access,
@@ -206,6 +212,7 @@ impl<D: Driver> Worker<D> {
         self.poll_touched();
         self.feed_starved();
         self.counters.open_sessions.set(self.sessions.len() as u64);
+        self.watch_memory();
         Ok(if self.is_over() {
             Turn::Ended
         } else {
@@ -223,7 +230,8 @@ impl<D: Driver> Worker<D> {
             .wheel
             .next_look()
             .unwrap_or(Instant::NEVER)
-            .min(self.retry_accept_at);
+            .min(self.retry_accept_at)
+            .min(self.rest_at);
         if let Stage::Draining { deadline } | Stage::Stopping { deadline } = self.stage {
             until = until.min(deadline);
         }
@@ -436,6 +444,27 @@ impl<D: Driver> Worker<D> {
             // A session that has ended meanwhile needs none, and leaves it to the next.
             if self.arm_receive(slot, credit) {
                 ready -= 1;
+            }
+        }
+    }
+
+    /// Sees to it that what a burst took is given back once it is over.
+    fn watch_memory(&mut self) {
+        self.sessions_seen = self.sessions_seen.max(self.sessions.len());
+        let is_empty = self.sessions.is_empty() && self.connections.is_empty();
+        let tables = is_empty && self.sessions_seen > RESTING_SESSIONS;
+        let is_swollen = tables || self.driver.is_swollen();
+        if !is_swollen {
+            self.rest_at = Instant::NEVER;
+        } else if self.rest_at == Instant::NEVER {
+            self.rest_at = self.now + REST_DELAY;
+        } else if self.now >= self.rest_at {
+            self.rest_at = Instant::NEVER;
+            self.driver.shrink();
+            if tables {
+                self.sessions = Slab::with_capacity(self.session_limit.max());
+                self.connections.shrink();
+                self.sessions_seen = 0;
             }
         }
     }

@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::BufRingEntry;
 
 use crate::bounds::{
-    BUFFER_BYTES, POSTED_BUFFERS_MAX, POSTED_BUFFERS_MIN, RESERVE_PART, SHARE_PART, WAITING_PART,
-    WINDOW_BYTES,
+    BUFFER_BYTES, POSTED_BUFFERS_MAX, POSTED_BUFFERS_MIN, RESERVE_PART, RESTING_BUFFERS,
+    SHARE_PART, WAITING_PART, WINDOW_BYTES,
 };
 use crate::buffers::queue::Links;
 use crate::buffers::{BufferId, Buffers, Chunk};
@@ -42,6 +42,8 @@ pub struct Arena {
     /// Free buffers that receiving leaves alone.
     reserve: usize,
     links: Links,
+    /// The most buffers that were posted or held at once since memory was last given back.
+    used_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,7 @@ impl Arena {
             posted_target: POSTED_BUFFERS_MIN.min(count - reserve),
             reserve,
             links: Links::new(WAITING_PART * count),
+            used_max: 0,
         })
     }
 
@@ -93,6 +96,32 @@ impl Arena {
             self.posted.push(address, id);
         }
         self.posted.publish();
+        self.used_max = self.used_max.max(self.states.len() - self.free.len());
+    }
+
+    /// Whether much more memory is resident than is in use.
+    pub(super) fn is_swollen(&self) -> bool {
+        let held = self.states.len() - self.free.len() - usize::from(self.posted.count);
+        self.used_max > RESTING_BUFFERS && held < self.used_max / 4
+    }
+
+    /// Gives the memory of buffers that nobody holds back to the kernel. Those that are posted stay
+    /// so: what is received into them gets new memory.
+    ///
+    /// Source: madvise(2), MADV_DONTNEED.
+    pub(super) fn shrink(&mut self) {
+        self.posted_target = POSTED_BUFFERS_MIN.min(self.posted_target);
+        self.used_max = 0;
+        let mut start = 0;
+        while start < self.states.len() {
+            let is_unheld = |state: &&State| !matches!(state, State::Held(_));
+            let count = self.states[start..].iter().take_while(is_unheld).count();
+            if count > 0 {
+                self.memory
+                    .forget(start * BUFFER_BYTES, count * BUFFER_BYTES);
+            }
+            start += count + 1;
+        }
     }
 
     /// Takes over a buffer that the kernel has filled with `bytes` bytes, at least 1.
@@ -308,6 +337,21 @@ impl Mapping {
     }
 }
 
+impl Mapping {
+    /// Makes a part of it zero again and no longer resident.
+    fn forget(&self, start: usize, bytes: usize) {
+        assert!(
+            start + bytes <= self.bytes,
+            "a part that is not of the mapping"
+        );
+        // SAFETY: the part lies within the mapping.
+        let start = unsafe { self.start.add(start) };
+        // SAFETY: the part lies within the mapping, and nobody reads it before it is written: the
+        // caller says so. A refusal leaves it as it is.
+        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) };
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `new` with this length. Whoever drops the arena has seen
@@ -393,6 +437,29 @@ mod tests {
             arena.release(chunk);
         }
         assert_eq!(arena.share(), WINDOW_BYTES);
+    }
+
+    #[test]
+    fn what_is_held_stays_when_memory_is_given_back() {
+        let mut arena = Arena::new(2 * RESTING_BUFFERS).expect("memory");
+        let mut chunks: Vec<Chunk> = (0..RESTING_BUFFERS + 1)
+            .map(|_| filled(&mut arena, b"hello"))
+            .collect();
+        arena.post();
+        assert!(!arena.is_swollen());
+        let kept = chunks.swap_remove(RESTING_BUFFERS / 2);
+        for chunk in chunks {
+            arena.release(chunk);
+        }
+        assert!(arena.is_swollen());
+        arena.shrink();
+        assert!(!arena.is_swollen());
+        assert_eq!(arena.bytes(&kept), b"hello");
+        let new = arena.alloc().expect("the arena is not empty");
+        assert_eq!(arena.bytes(&new)[..5], [0; 5]);
+        arena.release(new);
+        arena.release(kept);
+        assert!(arena.is_unheld());
     }
 
     #[test]

@@ -253,6 +253,12 @@ pub trait Driver {
     /// Closes a socket on which no operation is in flight.
     fn close(&mut self, socket: Self::Socket);
 
+    /// Whether much more memory is resident than is in use.
+    fn is_swollen(&self) -> bool;
+
+    /// Gives memory that a burst took back.
+    fn shrink(&mut self);
+
     // The turn.
 
     /// Starts what was submitted and waits for a completion.

@@ -21,7 +21,7 @@ use io_uring::{cqueue, opcode};
 use socket2::SockAddr;
 
 use crate::balance::endpoint::Address;
-use crate::bounds::{BUFFER_BYTES, CQ_ENTRIES, JOIN_TIME};
+use crate::bounds::{BUFFER_BYTES, CQ_ENTRIES, JOIN_TIME, RESTING_RECORDS};
 use crate::buffers::{Batch, Buffers};
 use crate::error::Errno;
 use crate::id::{Generation, Slot};
@@ -518,6 +518,18 @@ impl Driver for Uring {
 
     fn unsent_bytes(&mut self, socket: &Socket) -> u32 {
         sys::socket::unsent_bytes(socket.fd.as_fd())
+    }
+
+    fn is_swollen(&self) -> bool {
+        self.arena.is_swollen() || self.spare.len() > RESTING_RECORDS
+    }
+
+    fn shrink(&mut self) {
+        self.arena.shrink();
+        let spare = self.spare.len().min(RESTING_RECORDS);
+        self.record_count -= self.spare.len() - spare;
+        self.spare.truncate(spare);
+        self.spare.shrink_to(self.record_count);
     }
 
     fn close(&mut self, socket: Socket) {

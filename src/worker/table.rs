@@ -77,6 +77,13 @@ impl<S> Table<S> {
         }
     }
 
+    /// Gives the memory of an empty table back. Generations stay.
+    pub(super) fn shrink(&mut self) {
+        if self.connections.is_empty() {
+            self.connections = Slab::with_capacity(self.connections.capacity());
+        }
+    }
+
     /// Whether no connection is left.
     pub(super) fn is_empty(&self) -> bool {
         self.connections.is_empty()

@@ -231,6 +231,12 @@ impl Driver for SimDriver {
         (near.outgoing.len() + unread) as u32
     }
 
+    fn is_swollen(&self) -> bool {
+        false
+    }
+
+    fn shrink(&mut self) {}
+
     fn close(&mut self, socket: SimSocket) {
         self.note(&[4, socket.0 as u64]);
         if let Some(pending) = self
