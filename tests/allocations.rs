@@ -197,6 +197,7 @@ fn messages_and_sessions_cost_no_allocation_after_warm_up() {
 
 const SETUP: Setup = Setup {
     buffers: ARENA_BUFFERS_MIN,
+    slots: 0,
     pipes: PIPES_MAX,
     wait: WaitMode::Block,
 };

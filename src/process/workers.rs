@@ -124,6 +124,7 @@ impl Start {
         }
         let setup = Setup {
             buffers: self.common.buffers,
+            slots: 2 * self.session_limit.max(),
             pipes: self.common.pipes,
             wait: self.common.wait,
         };

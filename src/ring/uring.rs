@@ -61,6 +61,8 @@ impl Socket {
 pub struct Setup {
     /// How many buffers: a power of two.
     pub buffers: usize,
+    /// How many slots there may be. Address space only, until they are used.
+    pub slots: usize,
     /// At most so many pipes.
     pub pipes: usize,
     /// What the worker does when there is nothing to do.
@@ -110,7 +112,7 @@ impl Uring {
         let mut uring = Self {
             queue: ManuallyDrop::new(queue),
             arena: ManuallyDrop::new(arena),
-            records: ManuallyDrop::new(Vec::new()),
+            records: ManuallyDrop::new(Vec::with_capacity(setup.slots)),
             connected: VecDeque::new(),
             spare: Vec::new(),
             record_count: 0,

@@ -358,6 +358,7 @@ fn unused_path() -> PathBuf {
 
 const SETUP: uring::Setup = uring::Setup {
     buffers: ARENA_BUFFERS_MIN,
+    slots: 0,
     pipes: PIPES_MAX,
     wait: WaitMode::Block,
 };
