@@ -47,8 +47,13 @@ pub const BULK_REFUSED_TURNS: i8 = 64;
 /// The most bytes that one direction moves by splice before others get their turn.
 pub const BULK_PUMP_BYTES: u32 = 1024 * 1024;
 
-/// What a pipe holds.
-pub const PIPE_BYTES: u32 = 256 * 1024;
+/// What a pipe holds. Under a congestion control that paces, fewer and larger sends cost less:
+/// 0.52-0.57 of HAProxy's CPU per MiB, 0.61 with 256 KiB.
+pub const PIPE_BYTES: u32 = 1024 * 1024;
+
+/// What is copied through memory at a time, where there is no pipe: 0.64 of HAProxy's CPU per MiB
+/// under bbr; 256 KiB 0.67 to 0.73, 1 MiB 0.97, 128 KiB 1.3.
+pub const MEMORY_PIPE_BYTES: u32 = 512 * 1024;
 
 /// A pipe that holds less is not worth it.
 pub const PIPE_BYTES_MIN: u32 = 64 * 1024;
@@ -58,10 +63,10 @@ pub const PIPES_KEPT: usize = 16;
 
 /// The most bytes of memory, in units of a pipe, that a worker copies bulk through where it has no
 /// pipe: 16 MiB.
-pub const MEMORY_PIPES_MAX: usize = 64;
+pub const MEMORY_PIPES_MAX: usize = 32;
 
 /// How much of it is kept while nothing goes through it.
-pub const MEMORY_PIPES_KEPT: usize = 4;
+pub const MEMORY_PIPES_KEPT: usize = 2;
 
 /// The most chunks that one send gathers.
 pub const GATHER_CHUNKS: usize = 8;
@@ -116,7 +121,7 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// The most bytes of all custom fields of a PROXY protocol header together.
 pub const PROXY_CUSTOM_BYTES_MAX: usize = 1024;
 
-/// The most pipes of one worker, and how many it has unless told otherwise. Each holds 256 KiB.
+/// The most pipes of one worker, and how many it has unless told otherwise. Each holds 1 MiB.
 pub const PIPES_MAX: usize = 256;
 
 /// The most endpoints of one cluster.

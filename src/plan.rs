@@ -98,7 +98,7 @@ pub struct Workers {
     pub cpus: Option<CpuList>,
     /// What they do when there is nothing to do.
     pub wait: WaitMode,
-    /// At most so many pipes of 256 KiB for each worker; without a pipe bulk is copied.
+    /// At most so many pipes of 1 MiB for each worker; without a pipe bulk is copied.
     pub pipes: usize,
 }
 

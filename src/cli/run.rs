@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     /// The CPUs that workers are pinned to, such as 0-3,6
     #[arg(long, value_name = "LIST")]
     cpus: Option<CpuList>,
-    /// At most so many pipes of 256 KiB per worker, for bulk; 0 copies everything
+    /// At most so many pipes of 1 MiB per worker, for bulk; 0 copies everything
     #[arg(long, value_name = "N", default_value_t = PIPES_MAX)]
     pipes: usize,
     /// How long one attempt to connect to an endpoint may take

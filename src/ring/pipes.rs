@@ -3,7 +3,7 @@
 //! A session holds a pipe only while bytes are in it, so few go round among many sessions, and the
 //! same ones stay in cache. A kernel's pipe that is not empty never comes back.
 //!
-//! Memory: two descriptors per pipe of the kernel, its pages only for what is in it; 256 KiB per
+//! Memory: two descriptors per pipe of the kernel, its pages only for what is in it; 512 KiB per
 //! other one. Few of either are kept.
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 
 use socket2::SockRef;
 
-use crate::bounds::{MEMORY_PIPES_KEPT, MEMORY_PIPES_MAX, PIPE_BYTES, PIPE_BYTES_MIN, PIPES_KEPT};
+use crate::bounds::{MEMORY_PIPE_BYTES, MEMORY_PIPES_KEPT, MEMORY_PIPES_MAX, PIPE_BYTES, PIPE_BYTES_MIN, PIPES_KEPT};
 use crate::error::Errno;
 use crate::ring::driver::Conduit;
 use crate::sys::pipe::PipeEnds;
@@ -164,7 +164,7 @@ fn make_kernel() -> Option<Way> {
 }
 
 fn make_memory() -> Option<Way> {
-    let memory = vec![0; PIPE_BYTES as usize].into_boxed_slice();
+    let memory = vec![0; MEMORY_PIPE_BYTES as usize].into_boxed_slice();
     Some(Way::Memory { memory, start: 0 })
 }
 
