@@ -61,8 +61,8 @@ impl Default for Keepalive {
 pub struct ListenOptions {
     /// Those that endpoints' sockets have too; accepted connections inherit them.
     pub socket: SocketOptions,
-    /// Connections that may wait to be accepted, for each worker; what descriptors allow, at most
-    /// 4,096, if `None`.
+    /// Connections that may wait to be accepted, for each worker; 4,096 if `None`. The kernel cuts
+    /// it to `net.core.somaxconn`.
     pub backlog: Option<u32>,
     /// Whether an IPv6 address stands for IPv6 alone.
     pub ipv6_only: bool,
