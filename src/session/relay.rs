@@ -568,9 +568,10 @@ impl Relay {
     }
 
     /// Nothing came or went for the timeout. Bytes that the kernel holds for a slow reader still
-    /// go, though, without our being told: as long as that changes, the session is not silent.
+    /// go, though, without our being told: as long as that changes, the session is not silent. It
+    /// changes with the last of them too: whoever took it may have done so a moment ago.
     fn end_silence(&mut self, now: Instant, unsent_bytes: u32) {
-        let goes_on = unsent_bytes > 0 && unsent_bytes != self.unsent_bytes;
+        let goes_on = unsent_bytes != self.unsent_bytes;
         self.unsent_bytes = unsent_bytes;
         if goes_on {
             self.last_activity = now;

@@ -287,3 +287,18 @@ fn half_closed_sessions_wait_less() {
     assert_eq!(open - scene.now, Duration::from_secs(3600));
     assert_eq!(scene.relay.deadline() - scene.now, Duration::from_secs(60));
 }
+
+#[test]
+fn what_was_taken_since_the_last_look_is_no_silence() {
+    let mut scene = Scene::after(&["connected", "client fin"]);
+    scene.poll();
+    for (found, expected) in [(9, ""), (5, ""), (0, ""), (0, "Abort(HalfCloseTimeout)")] {
+        scene.now = scene.now + Duration::from_secs(60);
+        scene.relay.handle_timeout(scene.now);
+        assert!(scene.poll().starts_with("MeasureUnsent(Client)"));
+        scene.relay.handle_unsent(scene.now, 0);
+        assert_eq!(scene.poll(), "MeasureUnsent(Endpoint)");
+        scene.relay.handle_unsent(scene.now, found);
+        assert_eq!(scene.poll(), expected, "{found} bytes found");
+    }
+}
