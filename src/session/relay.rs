@@ -291,7 +291,7 @@ impl Relay {
         cut_off || !is_at_rest || self.phase != Phase::Relaying
     }
 
-    /// Bytes of `side` were moved in bulk.
+    /// Bytes were moved in bulk, into a pipe or out of it.
     pub fn handle_moved(&mut self, now: Instant) {
         self.last_activity = now;
         self.unsent_bytes = 0;

@@ -133,6 +133,14 @@ fn the_rows_for_bulk_meet_what_they_are_for() {
 }
 
 #[test]
+fn what_leaves_a_pipe_counts_as_activity() {
+    play(
+        &rows::bulk::SLOW,
+        &mut Simulated::new(rows::bulk::SLOW.setup, true, 10),
+    );
+}
+
+#[test]
 fn the_table_is_as_it_should_be() {
     let table = rows::table();
     assert!(table.len() >= 180, "{} rows", table.len());

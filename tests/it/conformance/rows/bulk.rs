@@ -501,3 +501,23 @@ pub(in super::super) const ROWS: &[Row] = &[
         &[(Finished, 1)],
     ),
 ];
+
+/// A reader that takes less in a timeout than a pipe holds, so slowly that a kernel would not tell.
+pub(in super::super) const SLOW: Row = row(
+    "a slow reader of what is left in a pipe",
+    SHORT_HALF_CLOSE,
+    &[
+        Connect(C1),
+        Meet(E1, 0),
+        Send(C1, 6 * MIB + 300_000),
+        Get(E1, 2 * MIB),
+        Bulks(1),
+        Sent(C1),
+        Finish(E1),
+        Fin(C1),
+        Dawdle(E1, 4_000, 40),
+        Finish(C1),
+        Fin(E1),
+    ],
+    &[(Finished, 1)],
+);
