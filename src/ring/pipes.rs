@@ -12,7 +12,9 @@ use std::os::fd::BorrowedFd;
 
 use socket2::SockRef;
 
-use crate::bounds::{MEMORY_PIPE_BYTES, MEMORY_PIPES_KEPT, MEMORY_PIPES_MAX, PIPE_BYTES, PIPE_BYTES_MIN, PIPES_KEPT};
+use crate::bounds::{
+    MEMORY_PIPE_BYTES, MEMORY_PIPES_KEPT, MEMORY_PIPES_MAX, PIPE_BYTES, PIPE_BYTES_MIN, PIPES_KEPT,
+};
 use crate::error::Errno;
 use crate::ring::driver::Conduit;
 use crate::sys::pipe::PipeEnds;

@@ -291,7 +291,7 @@ impl Relay {
         cut_off || !is_at_rest || self.phase != Phase::Relaying
     }
 
-    /// Bytes of `side` were moved in bulk.
+    /// Bytes were moved in bulk, into a pipe or out of it.
     pub fn handle_moved(&mut self, now: Instant) {
         self.last_activity = now;
         self.unsent_bytes = 0;
@@ -568,9 +568,10 @@ impl Relay {
     }
 
     /// Nothing came or went for the timeout. Bytes that the kernel holds for a slow reader still
-    /// go, though, without our being told: as long as that changes, the session is not silent.
+    /// go, though, without our being told: as long as that changes, the session is not silent. It
+    /// changes with the last of them too: whoever took it may have done so a moment ago.
     fn end_silence(&mut self, now: Instant, unsent_bytes: u32) {
-        let goes_on = unsent_bytes > 0 && unsent_bytes != self.unsent_bytes;
+        let goes_on = unsent_bytes != self.unsent_bytes;
         self.unsent_bytes = unsent_bytes;
         if goes_on {
             self.last_activity = now;

@@ -27,6 +27,12 @@ pub(super) struct Pump<P> {
     ended: bool,
 }
 
+impl<P: Conduit> Pump<P> {
+    fn held_bytes(&self) -> u32 {
+        self.pipe.as_ref().map_or(0, Conduit::bytes)
+    }
+}
+
 /// A pump's place among a worker's pumps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PumpKey(u32);
@@ -123,9 +129,13 @@ impl<D: Driver> Worker<D> {
         let Some(mut pump) = self.pumps.try_remove(place as usize) else {
             return;
         };
+        let held = pump.held_bytes();
         let (moved, pause) = self.run_pump(&mut pump, source_slot, sink_slot);
         if moved > 0 {
             self.count_bytes(key, from, u64::from(moved));
+        }
+        let has_drained = held + moved > pump.held_bytes();
+        if moved > 0 || has_drained {
             self.sessions[key as usize].relay.handle_moved(self.now);
         }
         if pump.pipe.as_ref().is_some_and(|pipe| pipe.bytes() == 0)

@@ -18,8 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernel::Kernel;
 use ringlane::ring::features::Features;
-use script::{Row, play};
+use script::{Row, Step, play};
 use simulated::Simulated;
+
+use crate::sim::coverage::{Coverage, Situation};
 
 /// Plays every row on all CPUs and returns what was seen, row by row.
 ///
@@ -102,10 +104,46 @@ fn the_simulation_agrees_with_itself_whatever_the_seed() {
     }
 }
 
+/// A row that says that a pipe is full proves it only if the pipe is full.
+#[test]
+fn the_rows_for_bulk_meet_what_they_are_for() {
+    let mut all = Coverage::default();
+    for row in rows::bulk::ROWS {
+        let mut world = Simulated::new(row.setup, true, 9);
+        play(row, &mut world);
+        let met = world.coverage();
+        let is_moved = met.count(Situation::Bulk) > 0;
+        assert_eq!(is_moved, row.setup.pipes > 0, "{:?}", row.name);
+        let is_stuck = row.steps.iter().any(|step| matches!(step, Step::Stuck(_)));
+        let is_full = met.count(Situation::SinkFullInBulk) > 0;
+        assert!(is_full || !is_stuck || !is_moved, "{:?}", row.name);
+        all.merge(met);
+    }
+    for situation in [
+        Situation::NoPipe,
+        Situation::PipeFull,
+        Situation::PipeLost,
+        Situation::EndInBulk,
+        Situation::ResetInBulk,
+        Situation::SinkBrokenInBulk,
+        Situation::WatchedReset,
+    ] {
+        assert!(all.count(situation) > 0, "never met: {situation:?}");
+    }
+}
+
+#[test]
+fn what_leaves_a_pipe_counts_as_activity() {
+    play(
+        &rows::bulk::SLOW,
+        &mut Simulated::new(rows::bulk::SLOW.setup, true, 10),
+    );
+}
+
 #[test]
 fn the_table_is_as_it_should_be() {
     let table = rows::table();
-    assert!(table.len() >= 66, "{} rows", table.len());
+    assert!(table.len() >= 180, "{} rows", table.len());
     for (place, row) in table.iter().enumerate() {
         let twice = table[..place].iter().any(|other| other.name == row.name);
         assert!(!twice, "two rows are called {:?}", row.name);

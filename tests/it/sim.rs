@@ -11,7 +11,7 @@
 pub(crate) mod actors;
 mod arena;
 mod control;
-mod coverage;
+pub(crate) mod coverage;
 mod driver;
 mod end;
 pub(crate) mod kernel;

@@ -35,8 +35,11 @@ pub(super) fn take(
             Parse::Incomplete => {
                 let next = queue.pop(buffers);
                 let waits = next.is_none();
-                if let Some(next) = next {
-                    join(&mut front, next, queue, buffers)?;
+                if let Some(next) = next
+                    && let Err(violation) = join(&mut front, next, queue, buffers)
+                {
+                    buffers.release(front);
+                    return Err(violation);
                 }
                 put_back(queue, front, buffers)?;
                 if waits {

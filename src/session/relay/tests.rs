@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use super::*;
-use crate::bounds::WINDOW_BYTES;
+use crate::bounds::{BUFFER_BYTES, WINDOW_BYTES};
 use crate::buffers::BufferId;
 use crate::buffers::queue::Links;
 use crate::error::Errno;
@@ -13,8 +13,15 @@ use std::fmt::Write as _;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-/// Buffers of which only the number that is held counts.
+/// Buffers of which only the number that is held counts. What is in them is a header, or nothing
+/// that looks like one.
 struct Held(i32, Links);
+
+const LINE: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 443\r\nand bytes";
+const HALF: u16 = 20;
+const BYTES: &[u8] = &[b'a'; BUFFER_BYTES];
+/// What has the line in it.
+const HEADER: BufferId = BufferId(1);
 
 impl Default for Held {
     fn default() -> Self {
@@ -25,17 +32,29 @@ impl Default for Held {
 impl Held {
     fn chunk(&mut self, bytes: u16) -> Chunk {
         self.0 += 1;
-        Chunk::new(
-            BufferId(0),
-            0,
-            NonZeroU16::new(bytes).expect("tests use chunks with bytes"),
-        )
+        chunk(BufferId(0), 0, bytes)
+    }
+
+    /// Those bytes of the line.
+    fn header(&mut self, start: u16, end: u16) -> Chunk {
+        self.0 += 1;
+        chunk(HEADER, start, end - start)
     }
 }
 
+fn chunk(buffer: BufferId, start: u16, bytes: u16) -> Chunk {
+    let bytes = NonZeroU16::new(bytes).expect("tests use chunks with bytes");
+    Chunk::new(buffer, start, bytes)
+}
+
 impl Buffers for Held {
-    fn bytes(&self, _: &Chunk) -> &[u8] {
-        &[]
+    fn bytes(&self, chunk: &Chunk) -> &[u8] {
+        let all = if chunk.buffer() == HEADER {
+            LINE
+        } else {
+            BYTES
+        };
+        &all[chunk.start()..chunk.end()]
     }
     fn bytes_mut(&mut self, _: &mut Chunk) -> Option<&mut [u8]> {
         None
@@ -43,11 +62,25 @@ impl Buffers for Held {
     fn alloc(&mut self) -> Option<Chunk> {
         None
     }
-    fn split(&mut self, _: &mut Chunk, _: usize) -> Option<Chunk> {
-        None
+    fn split(&mut self, rest: &mut Chunk, at: usize) -> Option<Chunk> {
+        if at == 0 || at >= rest.len() {
+            return None;
+        }
+        let (id, start, end) = (rest.buffer(), rest.start() as u16, rest.end() as u16);
+        let middle = start + at as u16;
+        self.0 += 1;
+        *rest = chunk(id, middle, end - middle);
+        Some(chunk(id, start, middle - start))
     }
-    fn try_append(&mut self, _: &mut Chunk, chunk: Chunk) -> Result<(), Chunk> {
-        Err(chunk)
+    fn try_append(&mut self, tail: &mut Chunk, next: Chunk) -> Result<(), Chunk> {
+        let fits = tail.buffer() == HEADER && next.buffer() == HEADER && tail.end() == next.start();
+        if !fits {
+            return Err(next);
+        }
+        let (start, end) = (tail.start() as u16, next.end() as u16);
+        *tail = chunk(HEADER, start, end - start);
+        self.release(next);
+        Ok(())
     }
     fn release(&mut self, _: Chunk) {
         self.0 -= 1;
@@ -68,18 +101,31 @@ struct Scene {
 }
 
 impl Scene {
-    fn start() -> Self {
+    fn start(settings: Settings) -> Self {
         let now = Instant::from_nanos(1_000_000_000);
         Self {
-            relay: Relay::new(now, Settings::default(), &mut fastrand::Rng::with_seed(1)),
+            relay: Relay::new(now, settings, &mut fastrand::Rng::with_seed(1)),
             buffers: Held::default(),
             now,
         }
     }
 
-    /// Carries the conversation on by events that are named; returns what the relay wants then.
+    /// Carries the conversation on by events that are named, the first of which may be a word on
+    /// the listener.
     fn after(events: &[&str]) -> Self {
-        let mut scene = Self::start();
+        let mut settings = Settings::default();
+        let events = match events {
+            ["a header is wanted", rest @ ..] => {
+                settings.header_timeout = Some(Duration::from_secs(3));
+                rest
+            }
+            ["an hour is the most", rest @ ..] => {
+                settings.max_age = Some((Duration::from_secs(3600), Duration::ZERO));
+                rest
+            }
+            rest => rest,
+        };
+        let mut scene = Self::start(settings);
         for event in events {
             scene.poll();
             scene.happen(event);
@@ -102,6 +148,51 @@ impl Scene {
                 let chunk = buffers.chunk(100);
                 relay.handle_received(now, side(event), chunk, false, buffers);
             }
+            "client full turn" | "endpoint full turn" => {
+                let chunk = buffers.chunk(BUFFER_BYTES as u16);
+                relay.handle_received(now, side(event), chunk, false, buffers);
+            }
+            "client's four turns" | "endpoint's four turns" => {
+                for turn in 1..=4 {
+                    let name = event.split('\'').next().unwrap_or_default();
+                    self.happen(&format!("{name} full turn"));
+                    if turn < 4 {
+                        self.poll();
+                        self.happen(if name == "client" {
+                            "sent to endpoint"
+                        } else {
+                            "sent to client"
+                        });
+                        self.poll();
+                    }
+                }
+            }
+            "client's half a header" => {
+                let chunk = buffers.header(0, HALF);
+                relay.handle_received(now, Side::Client, chunk, true, buffers);
+            }
+            "client's other half" => {
+                let chunk = buffers.header(HALF, LINE.len() as u16);
+                relay.handle_received(now, Side::Client, chunk, true, buffers);
+            }
+            "client's header" => {
+                let chunk = buffers.header(0, LINE.len() as u16 - 9);
+                relay.handle_received(now, Side::Client, chunk, true, buffers);
+            }
+            "bulk moved" => relay.handle_moved(now),
+            "client bulk refused" | "endpoint bulk refused" => {
+                relay.handle_bulk_end(side(event), BulkEnd::Refused);
+            }
+            "client bulk lean" | "endpoint bulk lean" => {
+                relay.handle_bulk_end(side(event), BulkEnd::Lean);
+            }
+            "client bulk ended" | "endpoint bulk ended" => {
+                relay.handle_bulk_end(side(event), BulkEnd::Ended);
+            }
+            "client found broken" | "endpoint found broken" => {
+                relay.handle_reset(now, side(event), buffers);
+            }
+            "client watch over" | "endpoint watch over" => relay.handle_watch_end(side(event)),
             "client fin" | "endpoint fin" => {
                 let end = ReceiveEnd::of(None, true, Transport::Tcp);
                 relay.handle_receive_end(now, side(event), end, buffers);
@@ -111,7 +202,8 @@ impl Scene {
                 relay.handle_receive_end(now, side(event), end, buffers);
             }
             "sent to client" | "sent to endpoint" => {
-                relay.handle_sent(now, side(event), 100, buffers);
+                let bytes = relay.directions[side(event).other().index()].in_flight_bytes;
+                relay.handle_sent(now, side(event), bytes, buffers);
             }
             "cut off to client" | "cut off to endpoint" => {
                 relay.handle_sent(now, side(event), 40, buffers);
@@ -156,10 +248,40 @@ fn side(event: &str) -> Side {
     }
 }
 
-const STATES: [(&str, &[&str]); 12] = [
+const STATES: [(&str, &[&str]); 27] = [
     ("connecting", &[]),
     ("connecting for long", &["a second passes"]),
+    ("header awaited", &["a header is wanted"]),
+    (
+        "header awaited for long",
+        &["a header is wanted", "a second passes"],
+    ),
+    (
+        "half a header is there",
+        &["a header is wanted", "client's half a header"],
+    ),
+    (
+        "connecting, header and bytes behind it are there",
+        &[
+            "a header is wanted",
+            "client's half a header",
+            "client's other half",
+        ],
+    ),
     ("relaying", &["connected"]),
+    (
+        "relaying behind a header, bytes under way",
+        &[
+            "a header is wanted",
+            "client's half a header",
+            "client's other half",
+            "connected",
+        ],
+    ),
+    (
+        "relaying for an hour at most",
+        &["an hour is the most", "connected"],
+    ),
     (
         "relaying, bytes under way both ways",
         &["connected", "client bytes", "endpoint bytes"],
@@ -181,24 +303,107 @@ const STATES: [(&str, &[&str]); 12] = [
     ),
     ("told to end", &["connected", "told to end"]),
     ("finished", &["connected", "client fin", "endpoint fin"]),
+    (
+        "client about to go over to bulk",
+        &["connected", "client's four turns"],
+    ),
+    (
+        "client in bulk",
+        &["connected", "client's four turns", "sent to endpoint"],
+    ),
+    (
+        "endpoint in bulk",
+        &["connected", "endpoint's four turns", "sent to client"],
+    ),
+    (
+        "both in bulk",
+        &[
+            "connected",
+            "client's four turns",
+            "sent to endpoint",
+            "endpoint's four turns",
+            "sent to client",
+        ],
+    ),
+    (
+        "client in bulk and watched",
+        &[
+            "connected",
+            "client's four turns",
+            "sent to endpoint",
+            "a second passes",
+        ],
+    ),
+    (
+        "client in bulk, endpoint finished",
+        &[
+            "connected",
+            "client's four turns",
+            "sent to endpoint",
+            "endpoint fin",
+        ],
+    ),
+    (
+        "client in bulk and found broken",
+        &[
+            "connected",
+            "client's four turns",
+            "sent to endpoint",
+            "client found broken",
+        ],
+    ),
+    (
+        "client in bulk, endpoint found broken",
+        &[
+            "connected",
+            "client's four turns",
+            "sent to endpoint",
+            "endpoint found broken",
+        ],
+    ),
+    (
+        "client refused bulk",
+        &[
+            "connected",
+            "client's four turns",
+            "sent to endpoint",
+            "client bulk refused",
+        ],
+    ),
 ];
 
-const EVENTS: [&str; 20] = [
+const EVENTS: [&str; 36] = [
     "connected",
     "refused",
     "short of descriptors",
     "no endpoint",
+    "client's half a header",
+    "client's other half",
+    "client's header",
     "client bytes",
     "endpoint bytes",
     "client credit spent",
     "endpoint credit spent",
+    "client full turn",
+    "endpoint full turn",
     "client fin",
     "endpoint fin",
     "client reset",
     "endpoint reset",
+    "client found broken",
+    "endpoint found broken",
+    "client watch over",
+    "endpoint watch over",
     "sent to client",
     "sent to endpoint",
     "cut off to client",
+    "bulk moved",
+    "client bulk refused",
+    "client bulk lean",
+    "client bulk ended",
+    "endpoint bulk refused",
+    "endpoint bulk lean",
+    "endpoint bulk ended",
     "all acknowledged",
     "not acknowledged",
     "a second passes",
@@ -251,7 +456,7 @@ fn or_nothing(wants: &str) -> &str {
 
 #[test]
 fn tries_end_with_the_number_or_the_time() {
-    let mut scene = Scene::start();
+    let mut scene = Scene::start(Settings::default());
     for _ in 0..2 {
         assert_eq!(scene.poll(), "Connect");
         scene.happen("refused");
@@ -260,7 +465,7 @@ fn tries_end_with_the_number_or_the_time() {
     scene.happen("refused");
     assert_eq!(scene.poll(), "Abort(ConnectRefused)");
 
-    let mut scene = Scene::start();
+    let mut scene = Scene::start(Settings::default());
     assert_eq!(scene.poll(), "Connect");
     scene.now = scene.now + Duration::from_secs(10);
     scene.happen("refused");
@@ -269,7 +474,7 @@ fn tries_end_with_the_number_or_the_time() {
 
 #[test]
 fn a_connect_that_takes_too_long_is_given_up_for_another() {
-    let mut scene = Scene::start();
+    let mut scene = Scene::start(Settings::default());
     assert_eq!(scene.poll(), "Connect");
     scene.now = scene.now + Duration::from_secs(5);
     scene.relay.handle_timeout(scene.now);
@@ -286,4 +491,19 @@ fn half_closed_sessions_wait_less() {
     scene.relay.watch_at = Instant::NEVER;
     assert_eq!(open - scene.now, Duration::from_secs(3600));
     assert_eq!(scene.relay.deadline() - scene.now, Duration::from_secs(60));
+}
+
+#[test]
+fn what_was_taken_since_the_last_look_is_no_silence() {
+    let mut scene = Scene::after(&["connected", "client fin"]);
+    scene.poll();
+    for (found, expected) in [(9, ""), (5, ""), (0, ""), (0, "Abort(HalfCloseTimeout)")] {
+        scene.now = scene.now + Duration::from_secs(60);
+        scene.relay.handle_timeout(scene.now);
+        assert!(scene.poll().starts_with("MeasureUnsent(Client)"));
+        scene.relay.handle_unsent(scene.now, 0);
+        assert_eq!(scene.poll(), "MeasureUnsent(Endpoint)");
+        scene.relay.handle_unsent(scene.now, found);
+        assert_eq!(scene.poll(), expected, "{found} bytes found");
+    }
 }

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ringlane::balance::endpoint::Address;
-use ringlane::bounds::{ARENA_BUFFERS_MIN, BACKLOG_MAX, PIPES_MAX};
+use ringlane::bounds::{ARENA_BUFFERS_MIN, BACKLOG_MAX};
 use ringlane::id::WorkerIndex;
 use ringlane::plan::WaitMode;
 use ringlane::plan::options::ListenOptions;
@@ -88,7 +88,13 @@ impl Kernel {
         let _not_asleep_yet = desk.publish(setup.weights);
         let (limit, counters) = (Arc::clone(&desk.limit), Arc::clone(&desk.counters));
         let thread = std::thread::spawn(move || {
-            let driver = match Uring::new(&features, &SETUP, watched) {
+            let rings = uring::Setup {
+                buffers: ARENA_BUFFERS_MIN,
+                slots: 0,
+                pipes: setup.pipes,
+                wait: WaitMode::Block,
+            };
+            let driver = match Uring::new(&features, &rings, watched) {
                 Ok(driver) => driver,
                 Err(error) => return vec![format!("no ring: {error}")],
             };
@@ -355,10 +361,3 @@ fn unused_path() -> PathBuf {
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("ringlane-{}-{number}.sock", std::process::id()))
 }
-
-const SETUP: uring::Setup = uring::Setup {
-    buffers: ARENA_BUFFERS_MIN,
-    slots: 0,
-    pipes: PIPES_MAX,
-    wait: WaitMode::Block,
-};

@@ -1,10 +1,13 @@
 //! The table: all rows, by theme.
 #![forbid(unsafe_code)]
 
+mod ages;
+pub(super) mod bulk;
 mod bytes;
 mod connecting;
 mod ending;
 mod halves;
+mod headers;
 mod resets;
 
 use std::time::Duration;
@@ -24,6 +27,9 @@ pub(super) fn table() -> Vec<Row> {
         resets::ROWS,
         connecting::ROWS,
         ending::ROWS,
+        bulk::ROWS,
+        headers::ROWS,
+        ages::ROWS,
     ]
     .concat()
 }
@@ -74,5 +80,6 @@ const fn to(endpoints: &'static [Kind]) -> Setup {
         policy: Policy::RoundRobin,
         settings: SETTINGS,
         sessions_max: 64,
+        pipes: 64,
     }
 }

@@ -36,6 +36,9 @@ pub(crate) struct Setup {
     pub(crate) policy: Policy,
     pub(crate) settings: Settings,
     pub(crate) sessions_max: usize,
+    /// How many pipes the kernel gives for bulk. Without one, bulk goes through memory over the
+    /// kernel and is refused in the simulation.
+    pub(crate) pipes: usize,
 }
 
 /// What an endpoint is like.
@@ -75,6 +78,20 @@ pub(crate) enum Step {
     Meet(Who, usize),
     /// So many further bytes are to be sent, from now on.
     Send(Who, u64),
+    /// These bytes go at once, outside of the stream that the other side is to get.
+    Say(Who, &'static [u8]),
+    /// The same, with so many bytes of the stream behind them in one piece.
+    SayBefore(Who, &'static [u8], usize),
+    /// The same, byte by byte: each when the worker has the one before.
+    Spell(Who, &'static [u8]),
+    /// Waits until the worker has so many bytes of clients.
+    Heard(u64),
+    /// What was not written by now never will be: how much that is depends on the world.
+    Hold(Who),
+    /// The first sends so many bytes and the second reads them, so many times.
+    Chat(Who, Who, u64, u32),
+    /// Waits until so many directions have gone over to bulk, since the last chat if there was one.
+    Bulks(u64),
     /// Waits until all that was to be sent is written.
     Sent(Who),
     /// Waits until nothing more is taken for a while, though there is more to send.
@@ -87,6 +104,8 @@ pub(crate) enum Step {
     Pending(Who, usize),
     /// There is nothing to read at this moment.
     Silence(Who),
+    /// Nobody has connected to this endpoint.
+    Unmet(usize),
     /// Reads to a FIN, which must come after all that the other side was to send.
     Fin(Who),
     /// Reads to a reset, which may come after any part of what the other side was to send.
@@ -117,6 +136,8 @@ struct Play<'a, W> {
     people: BTreeMap<Who, Person>,
     /// What was seen, to be compared between worlds.
     seen: Vec<String>,
+    /// How often a direction had gone over to bulk by the last chat.
+    bulks_before: u64,
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +149,8 @@ struct Person {
     /// Whose stream it receives.
     from: Option<Who>,
     finish_wanted: bool,
+    /// How much it sends depends on the world.
+    held: bool,
 }
 
 /// Nothing that a script waits for takes longer, in the world's own time.
@@ -147,6 +170,7 @@ pub(crate) fn play<W: World>(row: &Row, world: &mut W) -> Vec<String> {
         world,
         people: BTreeMap::new(),
         seen: Vec::new(),
+        bulks_before: 0,
     };
     for (number, step) in row.steps.iter().enumerate() {
         let result = play.step(*step);
@@ -213,6 +237,18 @@ impl<W: World> Play<'_, W> {
                 let party = self.leave(who);
                 self.world.close(party);
             }
+            Step::Say(who, bytes) => self.say(who, bytes, 0)?,
+            Step::SayBefore(who, bytes, count) => self.say(who, bytes, count)?,
+            Step::Hold(who) => {
+                let person = self.person(who);
+                person.to_send = person.sent;
+                person.held = true;
+            }
+            Step::Unmet(endpoint) => {
+                if self.world.meet(endpoint).is_some() {
+                    return Err("somebody has".into());
+                }
+            }
             Step::Weights(weights) => self.world.publish(weights),
             Step::Drain(ms) => self.world.order(Order::Drain(Duration::from_millis(ms))),
             Step::Stop => self.world.order(Order::Stop),
@@ -247,6 +283,22 @@ impl<W: World> Play<'_, W> {
                     self.wait(|world, _| world.time() >= rested)?;
                 }
                 Ok(())
+            }
+            Step::Spell(who, bytes) => {
+                for byte in bytes.chunks(1) {
+                    let heard = self.world.desk().counters.client_bytes.value();
+                    self.say(who, byte, 0)?;
+                    self.wait(|world, _| world.desk().counters.client_bytes.value() > heard)?;
+                }
+                Ok(())
+            }
+            Step::Heard(bytes) => {
+                self.wait(|world, _| world.desk().counters.client_bytes.value() >= bytes)
+            }
+            Step::Chat(one, other, bytes, times) => self.chat(one, other, bytes, times),
+            Step::Bulks(count) => {
+                let enough = self.bulks_before + count;
+                self.wait(|world, _| world.desk().counters.bulks.value() >= enough)
             }
             Step::Pending(who, bytes) => {
                 let party = self.person(who).party;
@@ -290,6 +342,29 @@ impl<W: World> Play<'_, W> {
             return Err("it was refused".into());
         };
         self.add(who, party);
+        Ok(())
+    }
+
+    /// Writes bytes that are not of the stream, and so many of it behind them.
+    fn say(&mut self, who: Who, bytes: &[u8], count: usize) -> Result<(), String> {
+        let person = self.person(who);
+        let (party, start) = (person.party, person.sent);
+        let piece = [bytes, &pattern::bytes(who.0, start, count)].concat();
+        person.sent += count as u64;
+        person.to_send += count as u64;
+        match self.world.write(party, &piece) {
+            Ok(written) if written == piece.len() => Ok(()),
+            result => Err(format!("{result:?} of {} bytes went", piece.len())),
+        }
+    }
+
+    fn chat(&mut self, one: Who, other: Who, bytes: u64, times: u32) -> Result<(), String> {
+        for _ in 0..times {
+            self.person(one).to_send += bytes;
+            let until = self.person(other).received + bytes;
+            self.read_until(other, Some(until), None)?;
+        }
+        self.bulks_before = self.world.desk().counters.bulks.value();
         Ok(())
     }
 
@@ -433,8 +508,12 @@ impl<W: World> Play<'_, W> {
                 self.person(from)
             ));
         }
-        self.seen
-            .push(format!("{who:?} has a FIN after {received}"));
+        let is_held = from.is_some_and(|from| self.person(from).held);
+        self.seen.push(if is_held {
+            format!("{who:?} has a FIN after all")
+        } else {
+            format!("{who:?} has a FIN after {received}")
+        });
         Ok(())
     }
 }

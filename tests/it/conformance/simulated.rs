@@ -15,6 +15,7 @@ use ringlane::worker::{Parts, Turn, Worker};
 use super::script::{Kind, Setup};
 use super::world::{Broken, Desk, Order, Party, Read, World};
 use crate::sim::actors::Actors;
+use crate::sim::coverage::Coverage;
 use crate::sim::kernel::{Kernel, SimDriver};
 use crate::sim::network::{Answer, At, Event, Network, Remote};
 
@@ -62,8 +63,8 @@ impl Simulated {
             submissions: 256,
             completions: 256,
             descriptors: 1000,
-            pipes: 64,
-            pipe_bytes: 65_536,
+            pipes: setup.pipes,
+            pipe_bytes: 256 * 1024,
             byte_budget,
             oddity: 50,
             lateness: 10,
@@ -97,6 +98,11 @@ impl Simulated {
             ended: false,
             _news: news,
         }
+    }
+
+    /// What was met.
+    pub(crate) fn coverage(&mut self) -> &Coverage {
+        &self.network().coverage
     }
 
     fn network(&mut self) -> &mut Network {
@@ -211,6 +217,9 @@ impl World for Simulated {
         }
         if driver.open_sockets() > 0 {
             faults.push("a socket is still open".to_string());
+        }
+        if driver.pipes_held > 0 {
+            faults.push("a pipe was not given back".to_string());
         }
         faults
     }

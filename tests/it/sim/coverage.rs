@@ -120,6 +120,10 @@ impl Coverage {
         self.counts[situation as usize] += times;
     }
 
+    pub(crate) fn count(&self, situation: Situation) -> u64 {
+        self.counts[situation as usize]
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;

@@ -83,9 +83,13 @@ impl End {
 
     /// How many bytes can be written now.
     ///
-    /// Errors: the socket's error if it has one, which is taken; otherwise EPIPE.
+    /// Errors: the socket's error if it has one, which is taken; otherwise EPIPE. A Unix socket
+    /// keeps its error for whoever reads.
     pub(crate) fn try_room(&mut self) -> Result<usize, Errno> {
-        if self.gone || self.deaf || self.finished {
+        if self.deaf {
+            return Err(Errno(libc::EPIPE));
+        }
+        if self.gone || self.finished {
             return Err(self.error.take().unwrap_or(Errno(libc::EPIPE)));
         }
         Ok(self.room.saturating_sub(self.outgoing.len()))

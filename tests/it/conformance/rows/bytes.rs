@@ -5,7 +5,7 @@ use ringlane::error::CloseReason::Finished;
 
 use super::super::script::Step::*;
 use super::super::script::{C1, C2, C3, E1, E2, E3, Row, Step};
-use super::{BUFFER, MIB, ONE, UNIX, WINDOW, row};
+use super::{BUFFER, FLOOD, MIB, ONE, UNIX, WINDOW, row};
 
 /// So many bytes to the endpoint, then so many back, each followed by a FIN.
 const fn exchange(up: u64, down: u64) -> [Step; 8] {
@@ -211,8 +211,9 @@ pub(super) const ROWS: &[Row] = &[
         &[
             Connect(C1),
             Meet(E1, 0),
-            Send(C1, 24 * MIB),
+            Send(C1, FLOOD),
             Stuck(C1),
+            Hold(C1),
             Send(E1, 1000),
             Get(C1, 1000),
             Finish(C1),
@@ -228,8 +229,9 @@ pub(super) const ROWS: &[Row] = &[
         &[
             Connect(C1),
             Meet(E1, 0),
-            Send(E1, 24 * MIB),
+            Send(E1, FLOOD),
             Stuck(E1),
+            Hold(E1),
             Send(C1, 1000),
             Get(E1, 1000),
             Finish(E1),
@@ -245,10 +247,12 @@ pub(super) const ROWS: &[Row] = &[
         &[
             Connect(C1),
             Meet(E1, 0),
-            Send(C1, 24 * MIB),
-            Send(E1, 24 * MIB),
+            Send(C1, FLOOD),
+            Send(E1, FLOOD),
             Stuck(C1),
+            Hold(C1),
             Stuck(E1),
+            Hold(E1),
             Finish(C1),
             Finish(E1),
             Fin(E1),
@@ -295,8 +299,9 @@ pub(super) const ROWS: &[Row] = &[
         &[
             Connect(C1),
             Meet(E1, 0),
-            Send(C1, 24 * MIB),
+            Send(C1, FLOOD),
             Stuck(C1),
+            Hold(C1),
             Connect(C2),
             Meet(E2, 0),
             Send(C2, MIB),

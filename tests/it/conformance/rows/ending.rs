@@ -123,8 +123,9 @@ pub(super) const ROWS: &[Row] = &[
         &[
             Connect(C1),
             Meet(E1, 0),
-            Send(C1, 24 * MIB),
+            Send(C1, FLOOD),
             Stuck(C1),
+            Hold(C1),
             Drain(15_000),
             Finish(C1),
             Fin(E1),

@@ -8,7 +8,7 @@ use ringlane::session::Settings;
 
 use super::super::script::Step::*;
 use super::super::script::{C1, E1, Row, Setup};
-use super::{MIB, ONE, SETTINGS, UNIX, row};
+use super::{FLOOD, MIB, ONE, SETTINGS, UNIX, row};
 
 const SHORT_HALF_CLOSE: Setup = Setup {
     settings: Settings {
@@ -127,8 +127,9 @@ pub(super) const ROWS: &[Row] = &[
         &[
             Connect(C1),
             Meet(E1, 0),
-            Send(C1, 24 * MIB),
+            Send(C1, FLOOD),
             Stuck(C1),
+            Hold(C1),
             Finish(E1),
             Fin(C1),
             Finish(C1),
