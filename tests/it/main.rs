@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod balancing;
+mod bulk;
 mod command;
 mod config;
 mod conformance;

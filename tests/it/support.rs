@@ -7,6 +7,7 @@
 )]
 
 pub(crate) mod endpoint;
+pub(crate) mod folder;
 pub(crate) mod program;
 
 use std::io::{self, Read, Write};

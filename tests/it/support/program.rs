@@ -106,6 +106,15 @@ impl Program {
         status.expect("it has ended")
     }
 
+    /// The names of its threads, those of the kernel that work for it included.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        tasks
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+            .collect()
+    }
+
     /// A number of its memory in /proc, in bytes.
     pub(crate) fn memory(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
