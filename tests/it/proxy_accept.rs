@@ -18,7 +18,7 @@ use ringlane::session::proxy_protocol::{Addresses, Command, Outgoing, Version, e
 
 use crate::support::endpoint::Endpoint;
 use crate::support::folder::Folder;
-use crate::support::{Balancer, End, finish, plan, read_to_end};
+use crate::support::{Balancer, End, finish, plan, read_to_end, reset, wait_until};
 
 /// Clients of these networks send a header first; the endpoint answers with all that it gets.
 fn plan_from(networks: &[&str], endpoint: &Endpoint) -> Plan {
@@ -234,4 +234,17 @@ fn a_client_that_ends_before_its_header_does_is_refused() {
     }
     balancer.await_closed(CloseReason::ProxyHeader, 2);
     assert_eq!((balancer.closed_total(), echo.accepted()), (2, 0));
+}
+
+#[test]
+fn a_client_that_resets_before_its_header_is_told_as_such() {
+    let echo = Endpoint::echo();
+    let balancer = Balancer::start(&plan_from(&["127.0.0.0/8"], &echo));
+    // Some have gone before they are accepted, and then the kernel does not say who they were.
+    for _ in 0..50 {
+        reset(balancer.connect());
+    }
+    wait_until("the sessions are over", || balancer.closed_total() == 50);
+    assert_eq!(balancer.closed(CloseReason::ClientReset), 50);
+    assert_eq!(echo.accepted(), 0);
 }
