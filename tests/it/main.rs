@@ -19,3 +19,5 @@ mod seccomp;
 mod sim;
 mod support;
 mod tidy;
+mod timeouts;
+mod unix_listener;
