@@ -129,6 +129,11 @@ fn a_file_that_was_left_is_replaced_and_one_in_use_is_not() {
     drop(balancer);
     assert!(!path.exists(), "the file is left");
     // Somebody else's, and what is no socket.
-    let _foreign = UnixListener::bind(&path).expect("the path is free");
+    let foreign = UnixListener::bind(&path).expect("the path is free");
     assert!(in_use(Running::start(&plan), &path));
+    drop(foreign);
+    fs::remove_file(&path).expect("the file is ours");
+    fs::write(&path, "text").expect("the path is free");
+    assert!(in_use(Running::start(&plan), &path));
+    assert_eq!(fs::read(&path).expect("the file is there"), b"text");
 }
