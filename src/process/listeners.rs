@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use crate::bounds::BACKLOG_MAX;
 use crate::plan::Plan;
@@ -19,6 +20,32 @@ pub(super) struct Listeners {
     pub(super) binds: Vec<Bind>,
     /// For each worker one socket per place.
     pub(super) by_worker: Vec<Vec<Listening>>,
+    /// The files of those that are Unix sockets.
+    pub(super) files: Vec<SocketFile>,
+}
+
+/// The file of a Unix socket, removed once: after that another instance may have made its own.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    removed: Once,
+}
+
+impl SocketFile {
+    /// Removes it. To be called while the socket listens, because only then nobody else can have
+    /// taken its place.
+    pub(super) fn remove(&self) {
+        self.removed.call_once(|| {
+            // Another user's folder: then the file is left, and replaced by the next start.
+            let _left = std::fs::remove_file(&self.path);
+        });
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
 }
 
 /// A socket that listens.
@@ -39,6 +66,7 @@ pub(super) fn bind(plan: &Plan, workers: usize, backlog: usize) -> Result<Listen
     let mut listeners = Listeners {
         binds: Vec::new(),
         by_worker: (0..workers).map(|_| Vec::new()).collect(),
+        files: Vec::new(),
     };
     for (position, listener) in plan.listeners.iter().enumerate() {
         let backlog = listener.options.backlog.unwrap_or(backlog as u32);
@@ -86,6 +114,10 @@ impl Listeners {
         backlog: i32,
     ) -> Result<Bind, ListenError> {
         let socket = socket::listen_unix(path, options.unix_mode, backlog)?;
+        self.files.push(SocketFile {
+            path: path.to_path_buf(),
+            removed: Once::new(),
+        });
         for sockets in &mut self.by_worker {
             sockets.push(Listening {
                 listener,

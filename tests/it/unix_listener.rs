@@ -10,7 +10,8 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ringlane::error::CloseReason;
 use ringlane::plan::Plan;
@@ -19,7 +20,7 @@ use ringlane::process::{ProcessError, Running};
 
 use crate::support::endpoint::{Endpoint, refusing};
 use crate::support::folder::Folder;
-use crate::support::{Balancer, PATIENCE, pattern, plan};
+use crate::support::{Balancer, PATIENCE, pattern, plan, wait_until};
 
 fn plan_on(path: &Path, endpoint: std::net::SocketAddr) -> Plan {
     let mut plan = plan(&[endpoint]);
@@ -136,4 +137,44 @@ fn a_file_that_was_left_is_replaced_and_one_in_use_is_not() {
     fs::write(&path, "text").expect("the path is free");
     assert!(in_use(Running::start(&plan), &path));
     assert_eq!(fs::read(&path).expect("the file is there"), b"text");
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_file() {
+    let folder = Folder::new();
+    let path = folder.join("in.sock");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let mut plan = plan_on(&path, refusing());
+    let addr = taken.local_addr().expect("an address");
+    plan.listeners[0].binds.push(Bind::Tcp(addr));
+    assert!(Running::start(&plan).is_err());
+    assert!(!path.exists(), "the file is left");
+}
+
+/// A balancer that is told to end while a session goes on, and the session.
+fn draining(path: &PathBuf, plan: &Plan) -> (Balancer, UnixStream) {
+    let balancer = Balancer::start(plan);
+    let mut client = connect(path);
+    client.write_all(b"hello").expect("the balancer takes it");
+    client.read_exact(&mut [0; 5]).expect("the echo comes");
+    balancer.running().drain(Duration::from_secs(60));
+    wait_until("nobody listens", || UnixStream::connect(path).is_err());
+    (balancer, client)
+}
+
+#[test]
+fn an_instance_that_ends_leaves_its_successor_s_file_alone() {
+    let folder = Folder::new();
+    let path = folder.join("in.sock");
+    let echo = Endpoint::echo();
+    let plan = plan_on(&path, echo.addr);
+    let (old, mut client) = draining(&path, &plan);
+    let successor = Balancer::start(&plan);
+    exchange(&path, b"hello");
+    client.write_all(b"hello").expect("the session goes on");
+    client.read_exact(&mut [0; 5]).expect("the echo comes");
+    drop((old, client));
+    exchange(&path, b"hello");
+    drop(successor);
+    assert!(!path.exists(), "the file is left");
 }
