@@ -5,6 +5,7 @@
 
 mod balancing;
 mod bulk;
+mod capacity;
 mod command;
 mod config;
 mod conformance;
@@ -17,6 +18,7 @@ mod proxy_send;
 mod relaying;
 mod seccomp;
 mod sim;
+mod socket_options;
 mod support;
 mod tidy;
 mod timeouts;

@@ -24,7 +24,10 @@ pub(crate) fn find(own_port: u16, other_port: u16) -> Option<Socket> {
             continue;
         };
         let link = link.display().to_string();
-        if !inodes.iter().any(|inode| link == format!("socket:[{inode}]")) {
+        if !inodes
+            .iter()
+            .any(|inode| link == format!("socket:[{inode}]"))
+        {
             continue;
         }
         let number = entry.file_name().to_string_lossy().parse();
@@ -55,20 +58,32 @@ pub(crate) fn connected_to(other: SocketAddr) -> Option<Socket> {
 
 /// An integer option of a socket.
 pub(crate) fn option(socket: &Socket, level: i32, name: i32) -> i32 {
-    let mut value: libc::c_int = 0;
-    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most one int, whose size it is told, to a place that is one.
+    let [value] = words::<1>(socket, level, name);
+    value
+}
+
+/// How many clients may wait at a listening socket.
+///
+/// Source: linux/tcp.h, `tcpi_sacked`, which is that for a listening socket.
+pub(crate) fn backlog(socket: &Socket) -> i32 {
+    words::<8>(socket, libc::IPPROTO_TCP, libc::TCP_INFO)[7]
+}
+
+fn words<const COUNT: usize>(socket: &Socket, level: i32, name: i32) -> [i32; COUNT] {
+    let mut words = [0; COUNT];
+    let mut length = size_of_val(&words) as libc::socklen_t;
+    // SAFETY: the kernel writes at most as much as it is told to a place that has as much.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             level,
             name,
-            (&raw mut value).cast(),
+            words.as_mut_ptr().cast(),
             &raw mut length,
         )
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-    value
+    words
 }
 
 struct Row {
@@ -97,8 +112,10 @@ fn table() -> Vec<Row> {
                 let digits = words.get(word)?.rsplit(':').next()?;
                 u16::from_str_radix(digits, 16).ok()
             };
+            // One without an inode belongs to nobody any more.
             if let (Some(own_port), Some(other_port), Some(inode)) =
                 (port(1), port(2), words.get(9))
+                && *inode != "0"
             {
                 rows.push(Row {
                     own_port,
