@@ -119,6 +119,24 @@ fn packets_are_marked_as_configured() {
 }
 
 #[test]
+fn packets_of_both_families_carry_the_code_point() {
+    let echo = Endpoint::echo();
+    let mut plan = plan(&[echo.addr]);
+    let any = SocketAddr::from(([0u16; 8], 0));
+    plan.listeners[0].binds = vec![Bind::Tcp(any)];
+    plan.listeners[0].options.ipv6_only = false;
+    plan.listeners[0].options.socket.dscp = Some(46);
+    let balancer = Balancer::start(&plan);
+    let port = balancer.addr().port();
+    let over6 = established(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port)));
+    let socket = accepted(&balancer, &over6);
+    assert_eq!(socket.tclass_v6().expect("an option of IPv6"), 184);
+    let over4 = established(loopback(port));
+    let socket = accepted(&balancer, &over4);
+    assert_eq!(socket.tos_v4().expect("an option of IPv4"), 184);
+}
+
+#[test]
 fn a_mark_is_set_or_refused_by_its_name() {
     let options = SocketOptions {
         mark: Some(7),
