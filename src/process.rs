@@ -36,7 +36,6 @@ use crate::plan::place::Bind;
 use crate::plan::problems::Problem;
 use crate::ring::features::{Features, Unavailable};
 use crate::sys;
-use crate::sys::socket::ListenError;
 use crate::update::{self, Command, Event};
 use crate::view::{ClusterView, ListenerView, View};
 use crate::worker::report::Access;
@@ -91,14 +90,10 @@ pub enum ProcessError {
 
 impl ProcessError {
     /// A place cannot be bound, for this reason.
-    pub fn bind(bind: &Bind, error: &ListenError) -> Self {
-        let reason = match error {
-            ListenError::Address(error) => reason_of_bind(bind, error),
-            ListenError::Option(refused) => refused.to_string(),
-        };
+    pub fn bind(bind: &Bind, error: &io::Error) -> Self {
         Self::Bind {
             bind: bind.clone(),
-            reason,
+            reason: reason_of_bind(bind, error),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::bounds::BACKLOG_MAX;
 use crate::plan::Plan;
 use crate::plan::options::ListenOptions;
 use crate::plan::place::Bind;
+use crate::plan::problems::Problem;
 use crate::process::ProcessError;
 use crate::session::Transport;
 use crate::sys::socket::{self, ListenError};
@@ -72,11 +73,19 @@ pub(super) fn bind(plan: &Plan, workers: usize, backlog: usize) -> Result<Listen
         let backlog = listener.options.backlog.unwrap_or(backlog as u32);
         let backlog = i32::try_from(backlog).unwrap_or(BACKLOG_MAX);
         for bind in &listener.binds {
+            let refused = |error| match error {
+                ListenError::Address(error) => ProcessError::bind(bind, &error),
+                ListenError::Option(refused) => {
+                    let path = format!("listeners[{position}].{}", refused.option);
+                    let problem = Problem::new(path, refused.source.to_string());
+                    ProcessError::Plan(vec![problem])
+                }
+            };
             let added = match bind {
                 Bind::Tcp(addr) => listeners.add_tcp(position, *addr, &listener.options, backlog),
                 Bind::Unix(path) => listeners.add_unix(position, path, &listener.options, backlog),
             };
-            let bound = added.map_err(|error| ProcessError::bind(bind, &error))?;
+            let bound = added.map_err(refused)?;
             listeners.binds.push(bound);
         }
     }

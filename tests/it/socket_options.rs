@@ -19,6 +19,8 @@ use ringlane::plan::{ListenerPlan, Plan};
 use socket2::Socket;
 
 use crate::support::endpoint::Endpoint;
+use crate::support::folder::Folder;
+use crate::support::program::{output, ringlane};
 use crate::support::sockets::{self, connected_to, option};
 use crate::support::{Balancer, PATIENCE, connect, loopback, plan, wait_until};
 
@@ -253,4 +255,30 @@ fn an_ipv6_address_is_ipv4_too_only_if_that_is_wanted() {
     }
     assert!(TcpStream::connect(loopback(ports[0])).is_err());
     established(loopback(ports[1]));
+}
+
+#[test]
+fn an_impossible_option_is_told_with_its_place() {
+    let check = |listener: &str, cluster: &str, place: &str| {
+        let folder = Folder::new();
+        let text = format!(
+            "{{\n\"listeners\": [{{ \"bind\": \"127.0.0.1:0\"{listener} }}],\n\
+             \"clusters\": [{{ \"name\": \"c\", \"endpoints\": [\"127.0.0.1:9\"]{cluster} }}]\n}}\n"
+        );
+        let config = folder.write("config.json", text);
+        let mut command = ringlane();
+        command.args(["run", "--config"]).arg(&config);
+        let (code, text) = output(command);
+        assert_eq!(code, Some(78), "{text}");
+        let place = format!("{}:{place}", config.display());
+        assert!(text.contains(&place), "no `{place}` in: {text}");
+    };
+    for key in ["congestion", "interface"] {
+        let words = format!(",\n\"{key}\": \"nonesuch\"");
+        check(&words, "", &format!("3:{}: ", key.len() + 5));
+        check("", &words, &format!("4:{}: ", key.len() + 5));
+    }
+    // A network for examples: no host has an address of it.
+    check("", ",\n\"source\": \"192.0.2.1\"", "4:11: ");
+    check("", ",\n\"source\": [\"127.0.0.1\", \"192.0.2.1\"]", "4:");
 }
