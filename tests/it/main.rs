@@ -3,6 +3,7 @@
 //! Tests wait for conditions, with a deadline that fails them; none sleeps to be safe.
 #![deny(unsafe_code)]
 
+mod access_log;
 mod balancing;
 mod bulk;
 mod capacity;
@@ -11,6 +12,7 @@ mod config;
 mod conformance;
 mod fairness;
 mod hardships;
+mod instances;
 mod lifecycle;
 mod proxy_accept;
 mod proxy_corpus;

@@ -75,6 +75,12 @@ impl Program {
         }
     }
 
+    /// All lines of its log, once it has ended.
+    pub(crate) fn await_all(&mut self) -> &[String] {
+        self.seen.extend(self.log.iter());
+        &self.seen
+    }
+
     /// The lines of its log so far awaited.
     pub(crate) fn seen(&self) -> &[String] {
         &self.seen
