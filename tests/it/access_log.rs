@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
-use crate::support::endpoint::Endpoint;
+use crate::support::endpoint::{Endpoint, refusing};
 use crate::support::folder::Folder;
 use crate::support::program::{Program, ringlane};
-use crate::support::{End, PATIENCE, connect, finish, read_to_end, wait_until};
+use crate::support::{End, PATIENCE, connect, finish, read_to_end, reset, wait_until};
 
 /// The program in front of some endpoints, with this for its log.
 fn start(folder: &Folder, endpoints: &[String], log: &str) -> Program {
@@ -114,6 +114,39 @@ fn a_session_is_a_line_with_all_that_is_known_of_it() {
         number("duration_ms"),
     ];
     assert!(times[0] > 0.0 && times.is_sorted(), "{line}");
+}
+
+#[test]
+fn sessions_that_fail_say_why() {
+    let folder = Folder::new();
+    let path = folder.join("access.log");
+    let endpoints = [format!("\"{}\"", refusing()), format!("\"{}\"", refusing())];
+    let program = start(&folder, &endpoints, &access_to(&path));
+    assert_eq!(read_to_end(&mut connect(program.addr)).1, End::Reset);
+    let line = await_lines(&path, 1).remove(0);
+    let seen = (&line["reason"], &line["code"], &line["tries"]);
+    assert_eq!(seen, (&"connect_refused".into(), &"SC".into(), &2.into()));
+    assert_eq!(
+        (&line["connect_ms"], &line["first_byte_ms"]),
+        (&Value::Null, &Value::Null)
+    );
+    drop(program);
+    fs::remove_file(&path).expect("the file is there");
+    let echo = Endpoint::echo();
+    let program = start(&folder, &[named(&echo, "a")], &access_to(&path));
+    let mut client = connect(program.addr);
+    client.write_all(b"hello").expect("the balancer takes it");
+    client.read_exact(&mut [0; 5]).expect("the echo comes");
+    reset(client);
+    let line = await_lines(&path, 1).remove(0);
+    assert_eq!(
+        (&line["reason"], &line["code"]),
+        (&"client_reset".into(), &"CD".into())
+    );
+    assert_eq!(
+        (&line["bytes_in"], &line["bytes_out"]),
+        (&5.into(), &5.into())
+    );
 }
 
 #[test]
