@@ -6,6 +6,7 @@
 mod access_log;
 mod balancing;
 mod bulk;
+mod bulk_pipes;
 mod capacity;
 mod command;
 mod config;
