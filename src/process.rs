@@ -36,12 +36,12 @@ use crate::plan::place::Bind;
 use crate::plan::problems::Problem;
 use crate::ring::features::{Features, Unavailable};
 use crate::sys;
-use crate::sys::socket::ListenError;
 use crate::update::{self, Command, Event};
 use crate::view::{ClusterView, ListenerView, View};
 use crate::worker::report::Access;
 use access::AccessLog;
 use instance::PidFile;
+use listeners::SocketFile;
 use views::Clusters;
 use workers::{Allowance, Common};
 
@@ -90,14 +90,10 @@ pub enum ProcessError {
 
 impl ProcessError {
     /// A place cannot be bound, for this reason.
-    pub fn bind(bind: &Bind, error: &ListenError) -> Self {
-        let reason = match error {
-            ListenError::Address(error) => reason_of_bind(bind, error),
-            ListenError::Option(refused) => refused.to_string(),
-        };
+    pub fn bind(bind: &Bind, error: &io::Error) -> Self {
         Self::Bind {
             bind: bind.clone(),
-            reason,
+            reason: reason_of_bind(bind, error),
         }
     }
 
@@ -186,6 +182,7 @@ pub struct Running {
     /// The first worker that failed, and of what.
     failed: Option<(WorkerIndex, Errno)>,
     access_log: Option<AccessLog>,
+    socket_files: Vec<SocketFile>,
     /// Given up last.
     _pid_file: Option<PidFile>,
 }
@@ -233,6 +230,7 @@ impl Running {
             session_limit: Arc::new(Limit::new(sessions)),
             failed: None,
             access_log,
+            socket_files: sockets.files,
             _pid_file: pid_file,
         };
         let common = Common {
@@ -277,11 +275,13 @@ impl Running {
     /// Tells the workers to accept nothing more and to let sessions end until `timeout` is over.
     pub fn drain(&self, timeout: Duration) {
         let deadline = sys::clock::now() + timeout;
+        self.remove_socket_files();
         self.order(|| Command::Drain { deadline });
     }
 
     /// Tells the workers to reset every session now.
     pub fn stop(&self) {
+        self.remove_socket_files();
         self.order(|| Command::Stop);
     }
 
@@ -298,12 +298,6 @@ impl Running {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a worker has panicked");
-            }
-        }
-        for bind in &self.binds {
-            if let Bind::Unix(path) = bind {
-                // Another user's folder: then the file is left, and replaced by the next start.
-                let _left = std::fs::remove_file(path);
             }
         }
         match self.failed {
@@ -325,6 +319,10 @@ impl Running {
             self.failed.get_or_insert((worker, errno));
             self.stop();
         }
+    }
+
+    fn remove_socket_files(&self) {
+        self.socket_files.iter().for_each(SocketFile::remove);
     }
 
     fn order(&self, command: impl Fn() -> Command) {

@@ -62,7 +62,7 @@ impl SampleEndpoint {
     ///
     /// Errors: the port cannot be bound.
     pub(super) fn start(addr: SocketAddr) -> Result<Self, ProcessError> {
-        let refused = |error: io::Error| ProcessError::bind(&Bind::Tcp(addr), &error.into());
+        let refused = |error: io::Error| ProcessError::bind(&Bind::Tcp(addr), &error);
         let listener = TcpListener::bind(addr).map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
         let answered = Arc::new(AtomicU64::new(0));

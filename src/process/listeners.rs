@@ -3,12 +3,14 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use crate::bounds::BACKLOG_MAX;
 use crate::plan::Plan;
 use crate::plan::options::ListenOptions;
 use crate::plan::place::Bind;
+use crate::plan::problems::Problem;
 use crate::process::ProcessError;
 use crate::session::Transport;
 use crate::sys::socket::{self, ListenError};
@@ -21,6 +23,32 @@ pub(super) struct Listeners {
     pub(super) waiting_max: usize,
     /// For each worker one socket per place.
     pub(super) by_worker: Vec<Vec<Listening>>,
+    /// The files of those that are Unix sockets.
+    pub(super) files: Vec<SocketFile>,
+}
+
+/// The file of a Unix socket, removed once: after that another instance may have made its own.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    removed: Once,
+}
+
+impl SocketFile {
+    /// Removes it. To be called while the socket listens, because only then nobody else can have
+    /// taken its place.
+    pub(super) fn remove(&self) {
+        self.removed.call_once(|| {
+            // Another user's folder: then the file is left, and replaced by the next start.
+            let _left = std::fs::remove_file(&self.path);
+        });
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
 }
 
 /// A socket that listens.
@@ -42,17 +70,26 @@ pub(super) fn bind(plan: &Plan, workers: usize) -> Result<Listeners, ProcessErro
         binds: Vec::new(),
         waiting_max: 0,
         by_worker: (0..workers).map(|_| Vec::new()).collect(),
+        files: Vec::new(),
     };
     for (position, listener) in plan.listeners.iter().enumerate() {
         let backlog = listener.options.backlog.map(i32::try_from);
         let backlog = backlog.and_then(Result::ok).unwrap_or(BACKLOG_MAX);
         listeners.waiting_max += backlog as usize * listener.binds.len() * workers;
         for bind in &listener.binds {
+            let refused = |error| match error {
+                ListenError::Address(error) => ProcessError::bind(bind, &error),
+                ListenError::Option(refused) => {
+                    let path = format!("listeners[{position}].{}", refused.option);
+                    let problem = Problem::new(path, refused.source.to_string());
+                    ProcessError::Plan(vec![problem])
+                }
+            };
             let added = match bind {
                 Bind::Tcp(addr) => listeners.add_tcp(position, *addr, &listener.options, backlog),
                 Bind::Unix(path) => listeners.add_unix(position, path, &listener.options, backlog),
             };
-            let bound = added.map_err(|error| ProcessError::bind(bind, &error))?;
+            let bound = added.map_err(refused)?;
             listeners.binds.push(bound);
         }
     }
@@ -90,6 +127,10 @@ impl Listeners {
         backlog: i32,
     ) -> Result<Bind, ListenError> {
         let socket = socket::listen_unix(path, options.unix_mode, backlog)?;
+        self.files.push(SocketFile {
+            path: path.to_path_buf(),
+            removed: Once::new(),
+        });
         for sockets in &mut self.by_worker {
             sockets.push(Listening {
                 listener,

@@ -180,6 +180,7 @@ impl Relay {
     /// There is no endpoint to try, or none that was not tried: the session ends for the reason
     /// for which the last attempt failed, if there was one, else for this.
     pub fn handle_no_endpoint(&mut self, reason: CloseReason) {
+        self.tries = self.tries.saturating_sub(1);
         self.abort(self.failure.unwrap_or(reason));
     }
 

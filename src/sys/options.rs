@@ -135,12 +135,11 @@ fn set_packets(socket: &Socket, options: &SocketOptions, addr: SocketAddr) -> Re
     if let Some(dscp) = options.dscp {
         // The upper six of eight bits.
         let class = u32::from(dscp) << 2;
-        let set = if addr.is_ipv4() {
-            socket.set_tos_v4(class)
-        } else {
-            socket.set_tclass_v6(class)
-        };
-        set.map_err(at("dscp"))?;
+        if addr.is_ipv6() {
+            socket.set_tclass_v6(class).map_err(at("dscp"))?;
+        }
+        // IPv6 sockets, too: they may carry IPv4.
+        socket.set_tos_v4(class).map_err(at("dscp"))?;
     }
     if let Some(name) = &options.congestion {
         socket

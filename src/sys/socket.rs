@@ -7,7 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
@@ -100,7 +100,7 @@ pub fn listen_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<O
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     match socket.bind(&address) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_over(&address) => {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_over(path, &address) => {
             std::fs::remove_file(path)?;
             socket.bind(&address)?;
         }
@@ -113,11 +113,14 @@ pub fn listen_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<O
     Ok(socket.into())
 }
 
-/// Whether the file of a Unix socket belongs to nobody who listens.
-fn is_left_over(address: &SockAddr) -> bool {
-    Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)
-        .and_then(|socket| socket.connect(address))
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+/// Whether a file is that of a Unix socket and belongs to nobody who listens.
+fn is_left_over(path: &Path, address: &SockAddr) -> bool {
+    // Connecting to any other file is refused, too.
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    is_socket
+        && Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)
+            .and_then(|socket| socket.connect(address))
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Connects a Unix socket, which is over at once.

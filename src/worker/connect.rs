@@ -62,7 +62,12 @@ impl<D: Driver> Worker<D> {
         self.count_timeout(key);
         self.abandon_attempt(key);
         match self.pick(key) {
-            Ok((endpoint, source)) => self.connect_to(key, endpoint, source),
+            Ok((endpoint, source)) => {
+                if self.sessions[key as usize].relay.tries() > 1 {
+                    self.counters.retries.add(1);
+                }
+                self.connect_to(key, endpoint, source);
+            }
             Err(reason) => self.sessions[key as usize].relay.handle_no_endpoint(reason),
         }
     }
@@ -72,7 +77,6 @@ impl<D: Driver> Worker<D> {
         let abandoned = session.upstream.take();
         if let Some(endpoint) = session.endpoint.take() {
             endpoint.session_closed();
-            self.counters.retries.add(1);
         }
         if let Some(slot) = abandoned {
             self.terminate(slot, Ending::Close);

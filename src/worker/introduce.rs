@@ -82,11 +82,10 @@ impl<D: Driver> Worker<D> {
 pub(super) struct NoBuffer;
 
 /// Whether a client may send a header.
-pub(super) fn is_trusted(accept: &AcceptProxy, client: Option<Client>) -> bool {
+pub(super) fn is_trusted(accept: &AcceptProxy, client: Client) -> bool {
     match client {
-        Some(Client::Tcp { ip, .. }) => accept.from.iter().any(|network| network.contains(ip)),
-        Some(Client::Unix) => accept.from.contains(&Network::Unix),
-        None => false,
+        Client::Tcp { ip, .. } => accept.from.iter().any(|network| network.contains(ip)),
+        Client::Unix => accept.from.contains(&Network::Unix),
     }
 }
 

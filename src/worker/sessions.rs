@@ -89,8 +89,13 @@ impl<D: Driver> Worker<D> {
             None
         };
         let mut relay = Relay::new(self.now, view.settings, &mut self.rng);
-        if accept_proxy.is_some_and(|accept| !is_trusted(accept, client_addr)) {
-            relay.abort(CloseReason::ProxyUntrusted);
+        if let Some(accept) = accept_proxy {
+            match client_addr {
+                Some(client) if is_trusted(accept, client) => {}
+                Some(_) => relay.abort(CloseReason::ProxyUntrusted),
+                // The connection was broken before it was accepted, so it has no other end.
+                None => relay.abort(CloseReason::ClientReset),
+            }
         }
         let report_at = self.first_report();
         let entry = self.sessions.vacant_entry();

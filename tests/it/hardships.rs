@@ -150,15 +150,6 @@ fn an_output_that_is_stuck_keeps_no_process() {
     }
 }
 
-/// The names of the threads of a process.
-fn threads(pid: u32) -> Vec<String> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it runs");
-    tasks
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
-        .collect()
-}
-
 #[test]
 fn finished_clients_that_do_not_read_cost_no_kernel_thread() {
     let endpoint = Endpoint::serve(|mut stream| {
@@ -181,7 +172,7 @@ fn finished_clients_that_do_not_read_cost_no_kernel_thread() {
         client
             .read_exact(&mut [0; 8192])
             .expect("the endpoint speaks");
-        let names = threads(program.pid());
+        let names = program.threads();
         assert!(
             !names.iter().any(|name| name.starts_with("iou-wrk")),
             "{names:?}"

@@ -3,16 +3,26 @@
 //! Tests wait for conditions, with a deadline that fails them; none sleeps to be safe.
 #![deny(unsafe_code)]
 
+mod access_log;
 mod balancing;
+mod bulk;
+mod bulk_pipes;
+mod capacity;
 mod command;
 mod config;
 mod conformance;
 mod fairness;
 mod hardships;
+mod instances;
 mod lifecycle;
+mod proxy_accept;
 mod proxy_corpus;
+mod proxy_send;
 mod relaying;
 mod seccomp;
 mod sim;
+mod socket_options;
 mod support;
 mod tidy;
+mod timeouts;
+mod unix_listener;

@@ -1,13 +1,16 @@
 //! What the end-to-end tests share: a balancer, in this process or as the real program; endpoints
 //! and clients with the manners that a test asks for.
-#![forbid(unsafe_code)]
+// Not forbidden: `sockets` looks at what the kernel has.
+#![deny(unsafe_code)]
 #![expect(
     clippy::expect_used,
     reason = "a test that cannot go on fails with the reason"
 )]
 
 pub(crate) mod endpoint;
+pub(crate) mod folder;
 pub(crate) mod program;
+pub(crate) mod sockets;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -75,6 +75,12 @@ impl Program {
         }
     }
 
+    /// All lines of its log, once it has ended.
+    pub(crate) fn await_all(&mut self) -> &[String] {
+        self.seen.extend(self.log.iter());
+        &self.seen
+    }
+
     /// The lines of its log so far awaited.
     pub(crate) fn seen(&self) -> &[String] {
         &self.seen
@@ -104,6 +110,15 @@ impl Program {
             status.is_some()
         });
         status.expect("it has ended")
+    }
+
+    /// The names of its threads, those of the kernel that work for it included.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it runs");
+        tasks
+            .flatten()
+            .filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok())
+            .collect()
     }
 
     /// A number of its memory in /proc, in bytes.
