@@ -10,6 +10,7 @@ pub mod features;
 pub mod pipes;
 mod probe;
 mod queue;
+mod receive;
 mod record;
 pub mod token;
 pub mod uring;

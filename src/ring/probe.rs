@@ -14,7 +14,7 @@ use crate::plan::WaitMode;
 use crate::ring::arena::Arena;
 use crate::ring::features::{Features, TaskRun, Unavailable};
 use crate::ring::queue::{self, Queue};
-use crate::ring::uring::receive_entry;
+use crate::ring::receive::receive_entry;
 use crate::sys;
 
 impl Features {
