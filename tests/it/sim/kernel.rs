@@ -18,6 +18,7 @@ use super::actors::Actors;
 use super::arena::SimArena;
 use super::coverage::Situation;
 use super::network::{Event, Network};
+use super::pipe::Bulks;
 
 /// A socket of the simulated kernel: its descriptor.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +50,7 @@ pub(crate) struct SimDriver {
     pub(super) sockets: Vec<Option<Target>>,
     pub(super) used: usize,
     pub(crate) pipes_held: usize,
+    pub(super) bulks: Bulks,
     pub(super) operations: BTreeMap<Key, Pending>,
     pub(super) submissions: VecDeque<Submission>,
     pub(super) posted: Vec<Posted>,
@@ -125,6 +127,7 @@ impl SimDriver {
             sockets: Vec::new(),
             used: 0,
             pipes_held: 0,
+            bulks: Bulks::default(),
             operations: BTreeMap::new(),
             submissions: VecDeque::new(),
             posted: Vec::new(),
