@@ -179,6 +179,7 @@ impl Scene {
                 let chunk = buffers.header(0, LINE.len() as u16 - 9);
                 relay.handle_received(now, Side::Client, chunk, true, buffers);
             }
+            "client starved" | "endpoint starved" => relay.handle_starved(side(event)),
             "bulk moved" => relay.handle_moved(now),
             "client bulk refused" | "endpoint bulk refused" => {
                 relay.handle_bulk_end(side(event), BulkEnd::Refused);
@@ -248,7 +249,7 @@ fn side(event: &str) -> Side {
     }
 }
 
-const STATES: [(&str, &[&str]); 27] = [
+const STATES: [(&str, &[&str]); 29] = [
     ("connecting", &[]),
     ("connecting for long", &["a second passes"]),
     ("header awaited", &["a header is wanted"]),
@@ -289,6 +290,14 @@ const STATES: [(&str, &[&str]); 27] = [
     (
         "relaying, client backed up",
         &["connected", "client credit spent"],
+    ),
+    (
+        "connecting for long, client starved",
+        &["a second passes", "client starved"],
+    ),
+    (
+        "relaying, client starved for long",
+        &["connected", "client starved", "a second passes"],
     ),
     ("client finished", &["connected", "client fin"]),
     ("endpoint finished", &["connected", "endpoint fin"]),
@@ -372,7 +381,7 @@ const STATES: [(&str, &[&str]); 27] = [
     ),
 ];
 
-const EVENTS: [&str; 36] = [
+const EVENTS: [&str; 38] = [
     "connected",
     "refused",
     "short of descriptors",
@@ -386,6 +395,8 @@ const EVENTS: [&str; 36] = [
     "endpoint credit spent",
     "client full turn",
     "endpoint full turn",
+    "client starved",
+    "endpoint starved",
     "client fin",
     "endpoint fin",
     "client reset",
