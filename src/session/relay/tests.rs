@@ -152,6 +152,37 @@ impl Scene {
                 let chunk = buffers.chunk(BUFFER_BYTES as u16);
                 relay.handle_received(now, side(event), chunk, false, buffers);
             }
+            "client fin" | "endpoint fin" => {
+                let end = ReceiveEnd::of(None, true, Transport::Tcp);
+                relay.handle_receive_end(now, side(event), end, buffers);
+            }
+            "client reset" | "endpoint reset" => {
+                let end = ReceiveEnd::of(Some(Errno(libc::ECONNRESET)), true, Transport::Tcp);
+                relay.handle_receive_end(now, side(event), end, buffers);
+            }
+            "sent to client" | "sent to endpoint" => {
+                let bytes = relay.directions[side(event).other().index()].in_flight_bytes;
+                relay.handle_sent(now, side(event), bytes, buffers);
+            }
+            "cut off to client" | "cut off to endpoint" => {
+                relay.handle_sent(now, side(event), 40, buffers);
+            }
+            "all acknowledged" => relay.handle_unsent(now, 0),
+            "not acknowledged" => relay.handle_unsent(now, 9),
+            "a second passes" | "two hours pass" => {
+                let time = if event == "a second passes" { 1 } else { 7200 };
+                self.now = now + Duration::from_secs(time);
+                relay.handle_timeout(self.now);
+            }
+            "told to end" => relay.abort(CloseReason::Drained),
+            other => self.happen_apart(other),
+        }
+    }
+
+    /// Events of headers, of bulk and of what is not a receive or a send.
+    fn happen_apart(&mut self, event: &str) {
+        let (relay, buffers, now) = (&mut self.relay, &mut self.buffers, self.now);
+        match event {
             "client's four turns" | "endpoint's four turns" => {
                 for turn in 1..=4 {
                     let name = event.split('\'').next().unwrap_or_default();
@@ -194,29 +225,6 @@ impl Scene {
                 relay.handle_reset(now, side(event), buffers);
             }
             "client watch over" | "endpoint watch over" => relay.handle_watch_end(side(event)),
-            "client fin" | "endpoint fin" => {
-                let end = ReceiveEnd::of(None, true, Transport::Tcp);
-                relay.handle_receive_end(now, side(event), end, buffers);
-            }
-            "client reset" | "endpoint reset" => {
-                let end = ReceiveEnd::of(Some(Errno(libc::ECONNRESET)), true, Transport::Tcp);
-                relay.handle_receive_end(now, side(event), end, buffers);
-            }
-            "sent to client" | "sent to endpoint" => {
-                let bytes = relay.directions[side(event).other().index()].in_flight_bytes;
-                relay.handle_sent(now, side(event), bytes, buffers);
-            }
-            "cut off to client" | "cut off to endpoint" => {
-                relay.handle_sent(now, side(event), 40, buffers);
-            }
-            "all acknowledged" => relay.handle_unsent(now, 0),
-            "not acknowledged" => relay.handle_unsent(now, 9),
-            "a second passes" | "two hours pass" => {
-                let time = if event == "a second passes" { 1 } else { 7200 };
-                self.now = now + Duration::from_secs(time);
-                relay.handle_timeout(self.now);
-            }
-            "told to end" => relay.abort(CloseReason::Drained),
             unknown => panic!("no such event: {unknown}"),
         }
     }
