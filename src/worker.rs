@@ -421,7 +421,10 @@ impl<D: Driver> Worker<D> {
             return;
         };
         self.counters.starved.add(1);
-        let credit = self.sessions[key as usize].relay.credit(side);
+        let relay = &mut self.sessions[key as usize].relay;
+        relay.handle_starved(side);
+        let credit = relay.credit(side);
+        self.touch(key);
         if self.starved.len() == self.starved.capacity() {
             // Those of sessions that have ended make room: two for each that may live are enough.
             let connections = &mut self.connections;

@@ -224,6 +224,7 @@ impl Relay {
             return self.abort(CloseReason::Internal);
         }
         direction.receiving = more;
+        direction.starved = false;
         let bytes = chunk.len() as u32;
         direction.credit_bytes = direction.credit_bytes.saturating_sub(bytes);
         direction.turn_bytes = direction.turn_bytes.saturating_add(bytes);
@@ -237,6 +238,12 @@ impl Relay {
         }
     }
 
+    /// The receive on `side` waits for a buffer. It is still outstanding, but tells of nothing, so
+    /// the side is watched if that lasts.
+    pub fn handle_starved(&mut self, side: Side) {
+        self.directions[side.index()].starved = true;
+    }
+
     /// The receive on `side` ended and brought no bytes.
     pub fn handle_receive_end(
         &mut self,
@@ -247,6 +254,7 @@ impl Relay {
     ) {
         let direction = &mut self.directions[side.index()];
         direction.receiving = false;
+        direction.starved = false;
         direction.credit_bytes = 0;
         match end {
             ReceiveEnd::Finished => {
@@ -487,7 +495,7 @@ impl Relay {
         if let Some(credit) = direction.grant(buffers) {
             return Some(Action::Receive(Side::Client, credit));
         }
-        if direction.watch == Watch::Wanted && !direction.receiving {
+        if direction.watch == Watch::Wanted && !direction.listens() {
             direction.watch = Watch::On;
             return Some(Action::Watch(Side::Client));
         }

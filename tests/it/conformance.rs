@@ -10,6 +10,7 @@ mod kernel;
 mod rows;
 mod script;
 mod simulated;
+mod starving;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

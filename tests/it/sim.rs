@@ -16,6 +16,7 @@ mod driver;
 mod end;
 pub(crate) mod kernel;
 pub(crate) mod network;
+mod opening;
 mod operations;
 mod party;
 pub(crate) mod pattern;

@@ -20,6 +20,8 @@ pub(super) struct Direction {
     pub(super) full_turns: i8,
     pub(super) regime: Regime,
     pub(super) receiving: bool,
+    /// The outstanding receive waits for a buffer, and notices nothing meanwhile.
+    pub(super) starved: bool,
     pub(super) source: Source,
     pub(super) sink: Sink,
     pub(super) watch: Watch,
@@ -137,8 +139,13 @@ impl Direction {
         self.source == Source::Finished && self.queue.is_empty() && self.in_flight_bytes == 0
     }
 
+    /// Whether the kernel has a receive that would tell of a reset of the source.
+    pub(super) fn listens(&self) -> bool {
+        self.receiving && !self.starved
+    }
+
     /// Whether a reset of the source would go unnoticed.
     pub(super) fn is_blind(&self) -> bool {
-        !self.receiving && self.source != Source::Gone && self.watch == Watch::Off
+        !self.listens() && self.source != Source::Gone && self.watch == Watch::Off
     }
 }

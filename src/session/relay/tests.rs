@@ -152,6 +152,37 @@ impl Scene {
                 let chunk = buffers.chunk(BUFFER_BYTES as u16);
                 relay.handle_received(now, side(event), chunk, false, buffers);
             }
+            "client fin" | "endpoint fin" => {
+                let end = ReceiveEnd::of(None, true, Transport::Tcp);
+                relay.handle_receive_end(now, side(event), end, buffers);
+            }
+            "client reset" | "endpoint reset" => {
+                let end = ReceiveEnd::of(Some(Errno(libc::ECONNRESET)), true, Transport::Tcp);
+                relay.handle_receive_end(now, side(event), end, buffers);
+            }
+            "sent to client" | "sent to endpoint" => {
+                let bytes = relay.directions[side(event).other().index()].in_flight_bytes;
+                relay.handle_sent(now, side(event), bytes, buffers);
+            }
+            "cut off to client" | "cut off to endpoint" => {
+                relay.handle_sent(now, side(event), 40, buffers);
+            }
+            "all acknowledged" => relay.handle_unsent(now, 0),
+            "not acknowledged" => relay.handle_unsent(now, 9),
+            "a second passes" | "two hours pass" => {
+                let time = if event == "a second passes" { 1 } else { 7200 };
+                self.now = now + Duration::from_secs(time);
+                relay.handle_timeout(self.now);
+            }
+            "told to end" => relay.abort(CloseReason::Drained),
+            other => self.happen_apart(other),
+        }
+    }
+
+    /// Events of headers, of bulk and of what is not a receive or a send.
+    fn happen_apart(&mut self, event: &str) {
+        let (relay, buffers, now) = (&mut self.relay, &mut self.buffers, self.now);
+        match event {
             "client's four turns" | "endpoint's four turns" => {
                 for turn in 1..=4 {
                     let name = event.split('\'').next().unwrap_or_default();
@@ -179,6 +210,7 @@ impl Scene {
                 let chunk = buffers.header(0, LINE.len() as u16 - 9);
                 relay.handle_received(now, Side::Client, chunk, true, buffers);
             }
+            "client starved" | "endpoint starved" => relay.handle_starved(side(event)),
             "bulk moved" => relay.handle_moved(now),
             "client bulk refused" | "endpoint bulk refused" => {
                 relay.handle_bulk_end(side(event), BulkEnd::Refused);
@@ -193,29 +225,6 @@ impl Scene {
                 relay.handle_reset(now, side(event), buffers);
             }
             "client watch over" | "endpoint watch over" => relay.handle_watch_end(side(event)),
-            "client fin" | "endpoint fin" => {
-                let end = ReceiveEnd::of(None, true, Transport::Tcp);
-                relay.handle_receive_end(now, side(event), end, buffers);
-            }
-            "client reset" | "endpoint reset" => {
-                let end = ReceiveEnd::of(Some(Errno(libc::ECONNRESET)), true, Transport::Tcp);
-                relay.handle_receive_end(now, side(event), end, buffers);
-            }
-            "sent to client" | "sent to endpoint" => {
-                let bytes = relay.directions[side(event).other().index()].in_flight_bytes;
-                relay.handle_sent(now, side(event), bytes, buffers);
-            }
-            "cut off to client" | "cut off to endpoint" => {
-                relay.handle_sent(now, side(event), 40, buffers);
-            }
-            "all acknowledged" => relay.handle_unsent(now, 0),
-            "not acknowledged" => relay.handle_unsent(now, 9),
-            "a second passes" | "two hours pass" => {
-                let time = if event == "a second passes" { 1 } else { 7200 };
-                self.now = now + Duration::from_secs(time);
-                relay.handle_timeout(self.now);
-            }
-            "told to end" => relay.abort(CloseReason::Drained),
             unknown => panic!("no such event: {unknown}"),
         }
     }
@@ -248,7 +257,7 @@ fn side(event: &str) -> Side {
     }
 }
 
-const STATES: [(&str, &[&str]); 27] = [
+const STATES: [(&str, &[&str]); 29] = [
     ("connecting", &[]),
     ("connecting for long", &["a second passes"]),
     ("header awaited", &["a header is wanted"]),
@@ -289,6 +298,14 @@ const STATES: [(&str, &[&str]); 27] = [
     (
         "relaying, client backed up",
         &["connected", "client credit spent"],
+    ),
+    (
+        "connecting for long, client starved",
+        &["a second passes", "client starved"],
+    ),
+    (
+        "relaying, client starved for long",
+        &["connected", "client starved", "a second passes"],
     ),
     ("client finished", &["connected", "client fin"]),
     ("endpoint finished", &["connected", "endpoint fin"]),
@@ -372,7 +389,7 @@ const STATES: [(&str, &[&str]); 27] = [
     ),
 ];
 
-const EVENTS: [&str; 36] = [
+const EVENTS: [&str; 38] = [
     "connected",
     "refused",
     "short of descriptors",
@@ -386,6 +403,8 @@ const EVENTS: [&str; 36] = [
     "endpoint credit spent",
     "client full turn",
     "endpoint full turn",
+    "client starved",
+    "endpoint starved",
     "client fin",
     "endpoint fin",
     "client reset",

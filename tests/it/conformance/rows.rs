@@ -66,7 +66,7 @@ const SETTINGS: Settings = Settings {
 };
 
 /// One endpoint over TCP.
-const ONE: Setup = to(&[Kind::Tcp]);
+pub(super) const ONE: Setup = to(&[Kind::Tcp]);
 /// One endpoint over a Unix socket.
 const UNIX: Setup = to(&[Kind::Unix]);
 

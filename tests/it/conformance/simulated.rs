@@ -36,6 +36,23 @@ impl Simulated {
     /// Makes a world whose kernel has or has not receives with a byte budget, and does things at
     /// random by `seed`.
     pub(crate) fn new(setup: Setup, byte_budget: bool, seed: u64) -> Self {
+        let kernel = Kernel {
+            buffers: 1024,
+            posted: 16,
+            submissions: 256,
+            completions: 256,
+            descriptors: 1000,
+            pipes: setup.pipes,
+            pipe_bytes: 256 * 1024,
+            byte_budget,
+            oddity: 50,
+            lateness: 10,
+        };
+        Self::over(setup, kernel, seed)
+    }
+
+    /// Makes a world over a kernel of one's own.
+    pub(crate) fn over(setup: Setup, kernel: Kernel, seed: u64) -> Self {
         let mut network = Network::new(fastrand::Rng::with_seed(seed), Duration::from_micros(100));
         network.near_room = 4 * 1024 * 1024;
         let mut addresses = Vec::new();
@@ -57,18 +74,6 @@ impl Simulated {
                 room: 64 * 1024,
             });
         }
-        let kernel = Kernel {
-            buffers: 1024,
-            posted: 16,
-            submissions: 256,
-            completions: 256,
-            descriptors: 1000,
-            pipes: setup.pipes,
-            pipe_bytes: 256 * 1024,
-            byte_budget,
-            oddity: 50,
-            lateness: 10,
-        };
         let mut driver = SimDriver::new(kernel, network, Actors::default());
         let listeners = (0..setup.listeners)
             .map(|place| (place, driver.listen()))
@@ -105,7 +110,12 @@ impl Simulated {
         &self.network().coverage
     }
 
-    fn network(&mut self) -> &mut Network {
+    /// Whether receives have to wait for a buffer.
+    pub(crate) fn is_exhausted(&mut self) -> bool {
+        self.worker.driver().arena.is_exhausted()
+    }
+
+    pub(crate) fn network(&mut self) -> &mut Network {
         &mut self.worker.driver().network
     }
 

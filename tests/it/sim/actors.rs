@@ -16,7 +16,8 @@ use super::control::{Control, Deed};
 use super::coverage::Situation;
 use super::kernel::SimDriver;
 use super::network::{At, Event, Network};
-use super::party::{Ending, Habits, Party, Seen};
+use super::opening::Opening;
+use super::party::{Ending, Habits, Party, Seen, Volume};
 use super::pattern;
 
 /// Parties act at random, control at its times; in a script nobody does.
@@ -24,6 +25,11 @@ use super::pattern;
 pub(crate) struct Actors {
     pub(crate) parties: Vec<Party>,
     pub(crate) control: Option<Control>,
+    pub(crate) volume: Volume,
+    /// Whether clients have to send a PROXY protocol header.
+    pub(crate) headers: bool,
+    /// The least age at which the worker ends a session.
+    pub(crate) age_min: Option<Duration>,
 }
 
 /// How long something that is due may take to come, in virtual time: longer than all tries to
@@ -39,10 +45,11 @@ const TIMEOUT_MIN: Duration = Duration::from_secs(25);
 impl Actors {
     /// A client connects.
     pub(crate) fn add_client(&mut self, network: &mut Network, listener: usize) {
-        let room = network
-            .rng
-            .choice([4_000, 12_000, 200_000])
-            .unwrap_or(4_000);
+        let rooms: &[usize] = match self.volume {
+            Volume::Any => &[4_000, 12_000, 200_000],
+            Volume::Bulk => &[200_000],
+        };
+        let room = network.rng.choice(rooms).copied().unwrap_or(4_000);
         let link = network.connect(listener, room);
         self.add_party(network, Side::Client, link);
     }
@@ -61,11 +68,14 @@ impl Actors {
 
     fn add_party(&mut self, network: &mut Network, role: Side, link: usize) {
         let number = self.parties.len();
-        let habits = Habits::random(&mut network.rng, role, network.now);
+        let habits = Habits::random(&mut network.rng, role, self.volume, network.now);
         let Ok(stream) = u8::try_from(number) else {
             panic!("more than 256 parties")
         };
         let mut party = Party::new(role, link, stream, habits, network.now);
+        if self.headers && role == Side::Client {
+            party.opening = Opening::random(&mut network.rng);
+        }
         if habits.pauses && network.rng.bool() {
             party.reads_from = network.now + Duration::from_millis(network.rng.u64(..2_500));
         }
@@ -190,6 +200,9 @@ impl Actors {
 
     fn see_fin(&mut self, number: usize, network: &mut Network) {
         let party = &self.parties[number];
+        if !party.opening.is_right() {
+            self.fail(number, network, "a FIN in place of a reset");
+        }
         let link = &network.links[party.link];
         let is_due = match party.other.map(|other| &self.parties[other]) {
             Some(other) => other.finished && other.sent == party.received,
@@ -228,7 +241,7 @@ impl Actors {
 
     fn see_reset(&mut self, number: usize, network: &mut Network) {
         let party = &self.parties[number];
-        let has_ended = self.may_reset(network.now);
+        let has_ended = self.may_reset(network.now) || self.may_be_too_old(number, network);
         let other = party.other.map(|other| &self.parties[other]);
         let active = other.map_or(party.last_active, |other| {
             other.last_active.max(party.last_active)
@@ -242,7 +255,7 @@ impl Actors {
             self.fail(number, network, "a reset without a cause");
         }
         if let Some(other) = other {
-            let received = network.links[other.link].ends[At::Near as usize].read;
+            let received = other.read_of_stream(network);
             let broken = network.links[other.link].near_broken_at;
             let reset = network.links[party.link].near_reset_at;
             if let (true, Some(broken), Some(reset)) = (received > party.received, broken, reset)
@@ -261,15 +274,25 @@ impl Actors {
         network.close(party.link, At::Far);
     }
 
+    /// Whether a party's session may have lasted as long as it may.
+    fn may_be_too_old(&self, number: usize, network: &Network) -> bool {
+        let party = &self.parties[number];
+        let other = party.other.map_or(party, |other| &self.parties[other]);
+        let began = network.links[party.link]
+            .since
+            .min(network.links[other.link].since);
+        self.age_min
+            .is_some_and(|age| network.now.saturating_since(began) >= age)
+    }
+
     /// Looks at what must hold at any time.
     pub(crate) fn check_queues(&self, network: &Network) {
         for (number, party) in self.parties.iter().enumerate() {
             let Some(other) = party.other.map(|other| &self.parties[other]) else {
                 continue;
             };
-            let [to, from] =
-                [party, other].map(|party| &network.links[party.link].ends[At::Near as usize]);
-            let held = from.read.saturating_sub(to.written);
+            let to = &network.links[party.link].ends[At::Near as usize];
+            let held = other.read_of_stream(network).saturating_sub(to.written);
             if !to.gone && held > (WINDOW_BYTES + BUFFER_BYTES) as u64 {
                 self.fail(number, network, &format!("{held} bytes are queued"));
             }
@@ -283,7 +306,10 @@ impl Actors {
             let listens = !party.closed && !party.sulking && party.seen == Seen::Open;
             let is_due = match party.other.map(|other| &self.parties[other]) {
                 Some(other) => other.cut || other.sent > party.received || other.finished,
-                None => party.role == Side::Client && (party.sent > 0 || party.finished),
+                None => {
+                    let has_spoken = party.sent > 0 || party.finished;
+                    party.role == Side::Client && (has_spoken || !party.opening.is_right())
+                }
             };
             let waits = listens && is_due && network.now >= party.reads_from && !is_exhausted;
             let patience = if party.other.is_some() {

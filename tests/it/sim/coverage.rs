@@ -86,6 +86,16 @@ situations! {
     PipeFull,
     /// A pipe was given back with bytes in it, because its session had ended.
     PipeLost,
+    /// Both directions of a session at the same time.
+    BothBulk,
+    /// A direction went back to buffers because too little came at a time.
+    BulkEndedLean,
+    /// The same, because there was no pipe any more.
+    BulkRefusedLater,
+    /// A direction that had gone back to buffers was moved through a pipe again.
+    BulkAgain,
+    /// A connection broke while bytes that its session had for it, or from it, were in a pipe.
+    ResetAtFullPipe,
     EndInBulk,
     ResetInBulk,
     SinkFullInBulk,
@@ -95,6 +105,11 @@ situations! {
     MaxAge,
     IdleTimeout,
     HalfCloseTimeout,
+    HeaderInParts,
+    /// Bytes of the stream came in one piece with the end of the header.
+    HeaderWithBytes,
+    HeaderWrong,
+    HeaderTimeout,
 }
 
 /// How often each situation was met.

@@ -64,6 +64,9 @@ impl Driver for SimDriver {
         if credit == 0 || credit as usize > WINDOW_BYTES {
             self.fail(&format!("a receive with a credit of {credit}"));
         }
+        if let Some(link) = self.link(socket.0) {
+            self.note_flow(link);
+        }
         self.submit(Operation::Receive, slot, socket).credit = i64::from(credit);
     }
 

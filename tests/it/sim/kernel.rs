@@ -18,6 +18,7 @@ use super::actors::Actors;
 use super::arena::SimArena;
 use super::coverage::Situation;
 use super::network::{Event, Network};
+use super::pipe::Bulks;
 
 /// A socket of the simulated kernel: its descriptor.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(crate) struct SimDriver {
     /// One of the used descriptors is kept for connecting.
     pub(super) reserve: bool,
     pub(crate) pipes_held: usize,
+    pub(super) bulks: Bulks,
     pub(super) operations: BTreeMap<Key, Pending>,
     pub(super) submissions: VecDeque<Submission>,
     pub(super) posted: Vec<Posted>,
@@ -128,6 +130,7 @@ impl SimDriver {
             used: 0,
             reserve: false,
             pipes_held: 0,
+            bulks: Bulks::default(),
             operations: BTreeMap::new(),
             submissions: VecDeque::new(),
             posted: Vec::new(),

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ringlane::session::{Side, Transport};
 use ringlane::time::Instant;
 
+use super::coverage::Situation;
 use super::network::{At, Network};
+use super::opening::Opening;
 use super::pattern;
 
 /// A client, or the endpoint's side of one connection.
@@ -17,6 +19,8 @@ pub(crate) struct Party {
     /// The number of the stream that it sends.
     pub(crate) stream: u8,
     pub(crate) habits: Habits,
+    /// What comes before the stream.
+    pub(crate) opening: Opening,
     pub(crate) sent: u64,
     pub(crate) received: u64,
     /// The party across, once a byte has told.
@@ -52,6 +56,17 @@ pub(crate) struct Habits {
     pub(crate) read_max: usize,
     pace_max: u64,
     pub(crate) pauses: bool,
+    /// A part of what it sends goes in small pieces.
+    trickles: bool,
+}
+
+/// How much parties have to say to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Volume {
+    #[default]
+    Any,
+    /// Enough to go by pipes.
+    Bulk,
 }
 
 /// When a party starts to send.
@@ -77,7 +92,42 @@ pub(crate) enum Ending {
 }
 
 impl Habits {
-    pub(crate) fn random(rng: &mut fastrand::Rng, role: Side, now: Instant) -> Self {
+    pub(crate) fn random(
+        rng: &mut fastrand::Rng,
+        role: Side,
+        volume: Volume,
+        now: Instant,
+    ) -> Self {
+        match volume {
+            Volume::Any => Self::any(rng, role, now),
+            Volume::Bulk => Self::bulk(rng, now),
+        }
+    }
+
+    /// Much, at once, with breaks.
+    fn bulk(rng: &mut fastrand::Rng, now: Instant) -> Self {
+        let total = rng.u64(300_000..1_200_000);
+        let ending = match rng.u32(..20) {
+            0..5 => Ending::Finish,
+            5..9 => Ending::FinishAfterOther,
+            9..11 => Ending::Close,
+            11..16 => Ending::ResetAfter(rng.u64(100_000..=total)),
+            16..19 => Ending::ResetAt(now + Duration::from_micros(rng.u64(..100_000))),
+            _ => Ending::SulkAfter(rng.u64(100_000..=total)),
+        };
+        Self {
+            total,
+            speaks: Speaks::AtOnce,
+            ending,
+            piece: rng.choice([20_000, 60_000]).unwrap_or(20_000),
+            read_max: rng.choice([16_384, 60_000]).unwrap_or(16_384),
+            pace_max: rng.choice([60_000, 400_000]).unwrap_or(60_000),
+            pauses: rng.bool(),
+            trickles: rng.bool(),
+        }
+    }
+
+    fn any(rng: &mut fastrand::Rng, role: Side, now: Instant) -> Self {
         let total = match rng.u32(..20) {
             0..2 => 0,
             2..4 => 1,
@@ -121,6 +171,7 @@ impl Habits {
                 .choice([60_000, 1_000_000, 10_000_000])
                 .unwrap_or(1_000_000),
             pauses: rng.u8(..4) == 0,
+            trickles: false,
         }
     }
 
@@ -136,6 +187,7 @@ impl Party {
             link,
             stream,
             habits,
+            opening: Opening::default(),
             sent: 0,
             received: 0,
             other: None,
@@ -148,6 +200,12 @@ impl Party {
             last_active: now,
             waiting: None,
         }
+    }
+
+    /// How many bytes of its stream the worker has taken.
+    pub(crate) fn read_of_stream(&self, network: &Network) -> u64 {
+        let read = network.links[self.link].ends[At::Near as usize].read;
+        read.saturating_sub(self.opening.sent() as u64)
     }
 
     /// Sends, finishes, resets or closes, as it is its habit; `true` if its connection turns out
@@ -168,6 +226,12 @@ impl Party {
             && self.sent >= bytes
         {
             self.sulking = true;
+            return false;
+        }
+        if !self.opening.is_sent() {
+            return self.write_opening(network);
+        }
+        if !self.opening.is_right() {
             return false;
         }
         let may_speak = match self.habits.speaks {
@@ -197,11 +261,42 @@ impl Party {
         }
     }
 
+    /// Sends a piece of what comes before the stream, and perhaps the stream's beginning with it.
+    fn write_opening(&mut self, network: &mut Network) -> bool {
+        let piece = self.opening.piece(&mut network.rng);
+        let is_last = self.opening.sent() + piece.len() == self.opening.len();
+        let behind = if is_last && self.opening.is_right() && network.rng.bool() {
+            let most = self.habits.total.min(40_000) as usize;
+            pattern::bytes(self.stream, 0, network.rng.usize(..=most))
+        } else {
+            Vec::new()
+        };
+        let Ok(count) = network.write(self.link, At::Far, &[piece, &behind].concat()) else {
+            return true;
+        };
+        self.last_active = network.now;
+        if self.opening.advance(count.min(piece.len())) {
+            network.coverage.meet(Situation::HeaderInParts);
+        }
+        self.sent += count.saturating_sub(piece.len()) as u64;
+        if self.sent > 0 {
+            network.coverage.meet(Situation::HeaderWithBytes);
+        }
+        false
+    }
+
+    /// How much it sends at a time at this place of its stream.
+    fn piece_max(&self) -> u64 {
+        let middle = self.habits.total / 2;
+        if self.habits.trickles && (middle..middle + 20_000).contains(&self.sent) {
+            250
+        } else {
+            self.habits.piece as u64
+        }
+    }
+
     fn write(&mut self, network: &mut Network) -> bool {
-        let most = self
-            .habits
-            .piece
-            .min((self.habits.total - self.sent) as usize);
+        let most = self.piece_max().min(self.habits.total - self.sent) as usize;
         let bytes = pattern::bytes(self.stream, self.sent, network.rng.usize(1..=most));
         match network.write(self.link, At::Far, &bytes) {
             Ok(0) => false,

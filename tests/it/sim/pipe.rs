@@ -5,6 +5,8 @@
 //! pipe.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use ringlane::error::Errno;
 use ringlane::ring::driver::{Conduit, Operation};
 
@@ -18,6 +20,34 @@ use super::queue::ByteQueue;
 #[derive(Debug, Default)]
 pub(crate) struct SimPipe {
     bytes: ByteQueue,
+    /// The links that its bytes came from and last went to.
+    from: Option<usize>,
+    to: Option<usize>,
+}
+
+/// What is known of the links whose bytes go, or went, by pipes.
+#[derive(Debug, Default)]
+pub(crate) struct Bulks {
+    sources: BTreeMap<usize, Source>,
+    /// The turn in which there was no pipe.
+    no_pipe_at: u64,
+}
+
+/// A link whose bytes went by a pipe.
+#[derive(Clone, Copy, Debug)]
+struct Source {
+    regime: Regime,
+    /// Where they go.
+    to: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Regime {
+    /// By a pipe; the last look at it found an end, or did not.
+    Bulk {
+        ended: bool,
+    },
+    Flow,
 }
 
 impl Conduit for SimPipe {
@@ -30,6 +60,7 @@ impl SimDriver {
     pub(super) fn try_take_pipe(&mut self) -> Option<SimPipe> {
         if self.pipes_held >= self.kernel.pipes || self.is_odd() {
             self.network.coverage.meet(Situation::NoPipe);
+            self.bulks.no_pipe_at = self.turn;
             return None;
         }
         self.pipes_held += 1;
@@ -39,6 +70,10 @@ impl SimDriver {
     pub(super) fn take_pipe_back(&mut self, pipe: &SimPipe) {
         if pipe.bytes() > 0 {
             self.network.coverage.meet(Situation::PipeLost);
+            let links = [pipe.from, pipe.to].into_iter().flatten();
+            let is_broken = |link: usize| self.network.links[link].near_broken_at.is_some();
+            let times = u64::from(links.into_iter().any(is_broken));
+            self.network.coverage.add(Situation::ResetAtFullPipe, times);
         }
         self.pipes_held -= 1;
     }
@@ -49,6 +84,8 @@ impl SimDriver {
             self.fail("a pipe is filled from what is no connection");
         };
         self.network.coverage.meet(Situation::Bulk);
+        pipe.from = Some(link);
+        self.note_bulk(link);
         let room = self.kernel.pipe_bytes.saturating_sub(pipe.bytes.len());
         if room == 0 {
             self.network.coverage.meet(Situation::PipeFull);
@@ -59,12 +96,14 @@ impl SimDriver {
             Found::Nothing => Err(Errno(libc::EAGAIN)),
             Found::End { error: None, .. } => {
                 self.network.coverage.meet(Situation::EndInBulk);
+                self.note_end(link);
                 Ok(0)
             }
             Found::End {
                 error: Some(errno), ..
             } => {
                 self.network.coverage.meet(Situation::ResetInBulk);
+                self.note_end(link);
                 Err(errno)
             }
             Found::Bytes => {
@@ -86,6 +125,8 @@ impl SimDriver {
         let Some(link) = self.link(to.0) else {
             self.fail("a pipe is drained to what is no connection");
         };
+        pipe.to = Some(link);
+        self.note_sink(pipe.from, link);
         if self.network.end(link, At::Near).finished {
             self.fail("a pipe is drained after a shutdown");
         }
@@ -100,6 +141,51 @@ impl SimDriver {
         pipe.bytes.consume(moved);
         self.note(&[12, moved as u64]);
         Ok(moved as u32)
+    }
+
+    /// A pipe is filled from a link.
+    fn note_bulk(&mut self, link: usize) {
+        let source = self.bulks.sources.entry(link).or_insert(Source {
+            regime: Regime::Bulk { ended: false },
+            to: None,
+        });
+        if source.regime == Regime::Flow {
+            source.regime = Regime::Bulk { ended: false };
+            self.network.coverage.meet(Situation::BulkAgain);
+        }
+    }
+
+    fn note_end(&mut self, link: usize) {
+        if let Some(source) = self.bulks.sources.get_mut(&link) {
+            source.regime = Regime::Bulk { ended: true };
+        }
+    }
+
+    /// What came from a link is drained to another.
+    fn note_sink(&mut self, from: Option<usize>, to: usize) {
+        if let Some(source) = from.and_then(|from| self.bulks.sources.get_mut(&from)) {
+            source.to = Some(to);
+        }
+        let back = self.bulks.sources.get(&to);
+        if back.is_some_and(|back| back.to == from && matches!(back.regime, Regime::Bulk { .. })) {
+            self.network.coverage.meet(Situation::BothBulk);
+        }
+    }
+
+    /// A receive starts on a link: its bytes do not go by a pipe any more.
+    pub(super) fn note_flow(&mut self, link: usize) {
+        let Some(source) = self.bulks.sources.get_mut(&link) else {
+            return;
+        };
+        let before = std::mem::replace(&mut source.regime, Regime::Flow);
+        if before == (Regime::Bulk { ended: false }) {
+            let is_refused = self.bulks.no_pipe_at == self.turn;
+            self.network.coverage.meet(if is_refused {
+                Situation::BulkRefusedLater
+            } else {
+                Situation::BulkEndedLean
+            });
+        }
     }
 
     fn must_not_be_in_flight(&self, socket: &SimSocket, operation: Operation) {

@@ -20,6 +20,7 @@ use super::control::{Control, Deed};
 use super::coverage::{Coverage, Situation};
 use super::kernel::{Kernel, SimDriver};
 use super::network::{Answer, Event, Network, Remote};
+use super::party::Volume;
 
 /// What came of a seed.
 #[derive(Debug)]
@@ -53,14 +54,21 @@ pub(crate) fn run(seed: u64) -> Outcome {
 impl Run {
     fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let kernel = random_kernel(&mut rng);
+        let mut kernel = random_kernel(&mut rng);
         let settings = random_settings(&mut rng);
+        let volume = match rng.u8(..6) {
+            0 => Volume::Bulk,
+            _ => Volume::Any,
+        };
         let latency = Duration::from_micros(rng.choice([40, 400, 5_000]).unwrap_or(400));
         let mut network = Network::new(rng.fork(), latency);
         network.near_room = rng.choice([3_000, 15_000, 300_000]).unwrap_or(15_000);
         network.late_after = settings.connect_timeout;
         let listeners = rng.usize(1..=2);
         network.remotes = random_remotes(&mut rng);
+        if volume == Volume::Bulk {
+            make_room(&mut kernel, &mut network);
+        }
         let endpoints = (0u32..).zip(&network.remotes).map(|(id, remote)| {
             let address = Some(remote.address.clone());
             Arc::new(Endpoint::new(
@@ -81,6 +89,9 @@ impl Run {
         let actors = Actors {
             parties: Vec::new(),
             control: Some(control),
+            volume,
+            headers: settings.header_timeout.is_some(),
+            age_min: settings.max_age.map(|(age, jitter)| age - jitter),
         };
         let mut driver = SimDriver::new(kernel, network, actors);
         let sockets = (0..listeners)
@@ -217,6 +228,11 @@ fn cover(driver: &mut SimDriver, counters: &WorkerCounters) {
             closed(CloseReason::ConnectTimeout),
         ),
         (Situation::MaxAge, closed(CloseReason::MaxAge)),
+        (Situation::HeaderWrong, closed(CloseReason::ProxyHeader)),
+        (
+            Situation::HeaderTimeout,
+            closed(CloseReason::ProxyHeaderTimeout),
+        ),
         (Situation::IdleTimeout, closed(CloseReason::IdleTimeout)),
         (
             Situation::HalfCloseTimeout,
@@ -228,6 +244,16 @@ fn cover(driver: &mut SimDriver, counters: &WorkerCounters) {
     ];
     for (situation, times) in reasons {
         driver.network.coverage.add(situation, times);
+    }
+}
+
+/// Bytes go by pipes only if enough of them fit into sockets and buffers.
+fn make_room(kernel: &mut Kernel, network: &mut Network) {
+    kernel.buffers = 256;
+    kernel.descriptors = 1000;
+    network.near_room = 300_000;
+    for remote in &mut network.remotes {
+        remote.room = 200_000;
     }
 }
 
@@ -248,7 +274,7 @@ fn random_kernel(rng: &mut fastrand::Rng) -> Kernel {
 
 fn random_settings(rng: &mut fastrand::Rng) -> Settings {
     Settings {
-        header_timeout: None,
+        header_timeout: (rng.u8(..5) == 0).then(|| Duration::from_millis(rng.u64(1_500..4_000))),
         connect_timeout: Duration::from_millis(rng.u64(300..3_000)),
         tries: rng.u8(1..=3),
         retry_within: Duration::from_secs(rng.u64(1..10)),
