@@ -1,5 +1,5 @@
 //! Ringlane under programs that know nothing of it: curl over NGINX, pgbench over PostgreSQL,
-//! redis-benchmark over Redis, ssh, a large file.
+//! redis-benchmark over Redis, ssh, a large file, PROXY headers of HAProxy, NGINX and curl, iperf3.
 //!
 //! Needs those programs; `.ci/run` installs them. Run with `cargo test --test foreign`.
 #![forbid(unsafe_code)]
@@ -8,6 +8,8 @@
     reason = "a test that cannot go on fails with the reason"
 )]
 
+mod iperf;
+mod proxy;
 mod site;
 
 use std::fs;

@@ -111,6 +111,23 @@ pub(crate) fn balanced(ports: &[u16]) -> Balanced {
     for port in ports {
         command.args(["--to", &format!("127.0.0.1:{port}")]);
     }
+    start(command)
+}
+
+/// Starts it with one listener and one cluster, of which this is said besides where they are.
+pub(crate) fn configured(site: &Site, listener: &str, cluster: &str, port: u16) -> Balanced {
+    let config = format!(
+        r#"{{ "listeners": [{{ "bind": "127.0.0.1:0", {listener} }}],
+              "clusters": [{{ "name": "c", "endpoints": ["127.0.0.1:{port}"], {cluster} }}] }}"#
+    );
+    let config = site.write("ringlane.json", config.as_bytes());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringlane"));
+    command.args(["run", "--config"]).arg(config);
+    command.env_remove("RINGLANE_CONFIG");
+    start(command)
+}
+
+fn start(mut command: Command) -> Balanced {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
