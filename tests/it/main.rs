@@ -15,6 +15,7 @@ mod fairness;
 mod hardships;
 mod instances;
 mod lifecycle;
+mod limits;
 mod proxy_accept;
 mod proxy_corpus;
 mod proxy_send;
