@@ -323,7 +323,7 @@ impl<'a> Tiny<'a> {
             .arg(folder);
         mount.stderr(Stdio::null());
         let mounted = mount.status().is_ok_and(|status| status.success());
-        mounted.then_some(Self(folder))
+        mounted.then(|| Self(folder))
     }
 }
 
