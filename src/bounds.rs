@@ -147,7 +147,7 @@ pub const SCAN_ENDPOINTS_MAX: usize = 128;
 pub const SESSIONS_MAX: usize = 4 * 1024 * 1024;
 
 /// Descriptors that sessions cannot use: logs, rings, listeners, the admin interface.
-pub const DESCRIPTORS_KEPT: u64 = 64;
+pub const DESCRIPTORS_KEPT: u64 = 32;
 
 /// The longest PROXY protocol header that is read or written, in bytes. The specification wants 536
 /// to be enough; a certificate among its fields may be longer, and others read no more than this.

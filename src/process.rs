@@ -19,7 +19,7 @@ mod workers;
 pub use serve::{serve, stop_signals};
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::id::WorkerIndex;
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
 use crate::plan::Plan;
-use crate::plan::log::LogPlan;
+use crate::plan::log::{AccessSink, LogPlan};
 use crate::plan::place::Bind;
 use crate::plan::problems::Problem;
 use crate::ring::features::{Features, Unavailable};
@@ -63,7 +63,7 @@ pub enum ProcessError {
         reason: String,
     },
     /// The PID file cannot be had.
-    #[error("{}: {reason}", path.display())]
+    #[error("the PID file {}: {reason}", path.display())]
     PidFile {
         /// The file.
         path: PathBuf,
@@ -128,12 +128,29 @@ fn allow(plan: &Plan, workers: usize) -> Result<Allowance, ProcessError> {
             );
         }
     }
+    if sessions_max < SESSIONS_FEW {
+        tracing::warn!(
+            descriptors,
+            "the descriptor limit allows few sessions: raise it (ulimit -n, LimitNOFILE)"
+        );
+    }
     tracing::info!(
         sessions = allowance.sessions,
         descriptors,
         "sessions that are possible at a time"
     );
     Ok(allowance)
+}
+
+/// Fewer sessions than this are hardly meant.
+const SESSIONS_FEW: usize = 256;
+
+/// The access log's file, if it is one.
+fn access_file(plan: &LogPlan) -> Option<&Path> {
+    match &plan.access.as_ref()?.to {
+        AccessSink::File(path) => Some(path),
+        AccessSink::Stdout | AccessSink::Unixgram(_) => None,
+    }
 }
 
 /// Opens the log of sessions, if there is one.
@@ -212,11 +229,11 @@ impl Running {
             let _no_other_binds = instance::lock_binding()?;
             listeners::bind(plan, cpus.len())?
         };
-        privileges::drop_to(&plan.process)?;
+        privileges::drop_to(&plan.process, access_file(&plan.log))?;
         for (position, cluster) in plan.clusters.iter().enumerate() {
             sys::options::try_connecting(&cluster.options).map_err(|refused| {
                 let path = format!("clusters[{position}].{}", refused.option);
-                let message = refused.source.to_string();
+                let message = refused.to_string();
                 ProcessError::Plan(vec![Problem::new(path, message)])
             })?;
         }

@@ -86,7 +86,11 @@ fn fragments(folder: &Path) -> Result<Vec<PathBuf>, ConfigError> {
         let is_fragment = path
             .extension()
             .is_some_and(|extension| extension == "json" || extension == "jsonc");
-        if is_fragment {
+        // Editors leave hidden copies and locks beside a file.
+        let is_hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if is_fragment && !is_hidden {
             fragments.push(path);
         }
     }

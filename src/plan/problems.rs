@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::bounds::{
@@ -13,7 +14,7 @@ use crate::bounds::{
     SESSIONS_MAX, TRIES_MAX, WORKERS_MAX,
 };
 use crate::plan::options::SocketOptions;
-use crate::plan::place::Bind;
+use crate::plan::place::{Bind, Place};
 use crate::plan::proxy::{ProxyVersion, SendProxy};
 use crate::plan::{ClusterPlan, ListenerPlan, Plan, SessionTimeouts};
 
@@ -148,6 +149,7 @@ impl Plan {
             found.check_name(&path, &cluster.name);
             found.check_unique(&path, "clusters", &cluster.name, &mut names);
             check_endpoints(&path, cluster, found);
+            check_sources(&path, cluster, found);
             found.check_time(format!("{path}.timeouts.connect"), cluster.connect_timeout);
             found.check_time(format!("{path}.retry.within"), cluster.retry_within);
             if cluster.tries == 0 || usize::from(cluster.tries) > TRIES_MAX {
@@ -200,6 +202,28 @@ fn check_endpoints(path: &str, cluster: &ClusterPlan, found: &mut Problems) {
         let path = format!("{path}.endpoints[{position}]");
         found.check_name(&path, name);
         found.check_unique(&path, "endpoints", name, &mut names);
+    }
+}
+
+/// An endpoint that no source address fits would be connected to from any address.
+fn check_sources(path: &str, cluster: &ClusterPlan, found: &mut Problems) {
+    let sources = &cluster.options.source;
+    let is_left_out = |addr: &SocketAddr| {
+        let mut sources = sources.iter();
+        !sources.any(|source| source.is_ipv4() == addr.is_ipv4())
+    };
+    let left_out = cluster
+        .endpoints
+        .iter()
+        .find_map(|endpoint| match endpoint.place {
+            Place::Address(addr) => Some(addr).filter(is_left_out),
+            Place::Unix(_) | Place::Host(..) => None,
+        });
+    if let Some(addr) = left_out
+        && !sources.is_empty()
+    {
+        let message = format!("none of them can connect to {addr}: it is of the other family");
+        found.add(format!("{path}.source"), message);
     }
 }
 

@@ -1,10 +1,12 @@
 //! Binding: every address once for every worker, and nobody else's.
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::time::Duration;
 
 use crate::bounds::BACKLOG_MAX;
 use crate::plan::Plan;
@@ -126,7 +128,7 @@ impl Listeners {
         options: &ListenOptions,
         backlog: i32,
     ) -> Result<Bind, ListenError> {
-        let socket = socket::listen_unix(path, options.unix_mode, backlog)?;
+        let socket = listen_unix(path, options.unix_mode, backlog)?;
         self.files.push(SocketFile {
             path: path.to_path_buf(),
             removed: Once::new(),
@@ -141,3 +143,20 @@ impl Listeners {
         Ok(Bind::Unix(path.to_path_buf()))
     }
 }
+
+/// Binds a Unix socket. The listener of an instance that was killed lives on for some milliseconds
+/// in the kernel, which ends that instance's ring meanwhile, so one in use is looked at again.
+fn listen_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<OwnedFd> {
+    for _ in 0..LISTEN_RETRIES {
+        match socket::listen_unix(path, mode, backlog) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                std::thread::sleep(LISTEN_RETRY);
+            }
+            outcome => return outcome,
+        }
+    }
+    socket::listen_unix(path, mode, backlog)
+}
+
+const LISTEN_RETRIES: u32 = 10;
+const LISTEN_RETRY: Duration = Duration::from_millis(20);

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::CString;
+use std::path::Path;
 
 use nix::unistd::{Group, User, initgroups, setgid, setuid};
 
@@ -9,11 +10,12 @@ use crate::plan::ProcessPlan;
 use crate::plan::problems::Problem;
 use crate::process::ProcessError;
 
-/// Becomes the user and group of the plan, in every thread, if it names one.
+/// Becomes the user and group of the plan, in every thread, if it names one. The access log's file
+/// goes to that user.
 ///
 /// Errors: there is no such user or group; this process may not become it.
 /// Source: setuid(2), initgroups(3).
-pub(super) fn drop_to(plan: &ProcessPlan) -> Result<(), ProcessError> {
+pub(super) fn drop_to(plan: &ProcessPlan, log: Option<&Path>) -> Result<(), ProcessError> {
     let Some(name) = &plan.user else {
         return Ok(());
     };
@@ -43,6 +45,11 @@ pub(super) fn drop_to(plan: &ProcessPlan) -> Result<(), ProcessError> {
             format!("this process may not become `{name}`: {}", errno.desc()),
         )
     };
+    if let Some(log) = log {
+        // So that it can be opened again after a rotation.
+        let given = std::os::unix::fs::chown(log, Some(user.uid.as_raw()), Some(gid.as_raw()));
+        given.map_err(|error| problem("user", format!("{}: {error}", log.display())))?;
+    }
     let plain = CString::new(name.as_str())
         .map_err(|_| problem("user", "it has a zero byte".to_string()))?;
     initgroups(&plain, gid).map_err(refused)?;

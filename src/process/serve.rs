@@ -48,7 +48,7 @@ pub fn serve(
         select! {
             recv(signals) -> signal => match signal {
                 Ok(SIGUSR1) => running.reopen_logs(),
-                Ok(SIGHUP) => tracing::warn!("there is no configuration file to reload"),
+                Ok(SIGHUP) => tracing::warn!("reload is not available in this version: restart to apply another configuration"),
                 _ => break,
             },
             recv(events) -> event => match event {

@@ -187,12 +187,13 @@ impl Queue {
 
     /// Waits until a few completions are there, or a moment after the first.
     fn enter_batch(&mut self, submit: u32, time: Option<Duration>) -> io::Result<usize> {
-        let timespec = time.map(Timespec::from);
+        // Without a time the kernel's wait would end with the window, nothing there or not.
+        let timespec = Timespec::from(time.unwrap_or(BATCH_PATIENCE));
         let args = WaitArgument {
             sigmask: 0,
             sigmask_bytes: 0,
             min_wait_usec: BATCH_WAIT.as_micros() as u32,
-            timespec: timespec.as_ref().map_or(0, |time| &raw const *time as u64),
+            timespec: &raw const timespec as u64,
         };
         let flags = self.wait_flags | EnterFlags::EXT_ARG;
         // SAFETY: the argument is what EXT_ARG says it is and, with the time that it points to,
@@ -249,6 +250,9 @@ impl Queue {
         self.submissions.sync();
     }
 }
+
+/// How long a worker that gathers waits when there is nothing else to wait for.
+const BATCH_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// The group that all buffers are in.
 pub(super) const BUFFER_GROUP: u16 = 0;

@@ -16,12 +16,43 @@ use crate::plan::options::{ConnectOptions, ListenOptions, SocketOptions};
 
 /// An option that the kernel refused.
 #[derive(Debug, thiserror::Error)]
-#[error("{option}: {source}")]
+#[error("{option}{}: {}", quoted(value), explained(option, source))]
 pub struct Refused {
     /// Its key in the configuration.
     pub option: &'static str,
+    /// What it was to be, where that says more.
+    pub value: Option<String>,
     /// What the kernel said.
     pub source: io::Error,
+}
+
+impl Refused {
+    fn of(option: &'static str, value: impl ToString) -> impl FnOnce(io::Error) -> Self {
+        let value = Some(value.to_string());
+        move |source| Self {
+            option,
+            value,
+            source,
+        }
+    }
+}
+
+fn quoted(value: &Option<String>) -> String {
+    match value {
+        Some(value) => format!(" `{value}`"),
+        None => String::new(),
+    }
+}
+
+/// What the kernel said, in terms of the option.
+fn explained(option: &str, error: &io::Error) -> String {
+    match (option, error.raw_os_error()) {
+        ("congestion", Some(libc::ENOENT)) => "this kernel has none of that name".to_string(),
+        ("interface", Some(libc::ENODEV)) => "this host has none of that name".to_string(),
+        ("source", Some(libc::EADDRNOTAVAIL)) => "this host has no such address".to_string(),
+        (_, Some(libc::EPERM | libc::EACCES)) => format!("{error}: a capability is missing"),
+        _ => error.to_string(),
+    }
 }
 
 /// Sets what a listening TCP socket has, before it is bound.
@@ -33,7 +64,13 @@ pub(super) fn set_listening(
     options: &ListenOptions,
     addr: SocketAddr,
 ) -> Result<(), Refused> {
-    let at = |option| move |source| Refused { option, source };
+    let at = |option| {
+        move |source| Refused {
+            option,
+            value: None,
+            source,
+        }
+    };
     if addr.is_ipv6() {
         socket
             .set_only_v6(options.ipv6_only)
@@ -105,10 +142,7 @@ pub fn try_connecting(options: &ConnectOptions) -> Result<(), Refused> {
             None,
         )
         .and_then(|socket| socket.bind(&SockAddr::from(SocketAddr::new(*source, 0))));
-        found.map_err(|source| Refused {
-            option: "source",
-            source,
-        })?;
+        found.map_err(Refused::of("source", source))?;
     }
     Ok(())
 }
@@ -123,11 +157,17 @@ pub fn settle(socket: BorrowedFd<'_>, options: &SocketOptions) -> Result<(), Ref
 
 /// What packets carry and where they go.
 fn set_packets(socket: &Socket, options: &SocketOptions, addr: SocketAddr) -> Result<(), Refused> {
-    let at = |option| move |source| Refused { option, source };
+    let at = |option| {
+        move |source| Refused {
+            option,
+            value: None,
+            source,
+        }
+    };
     if let Some(interface) = &options.interface {
         socket
             .bind_device(Some(interface.as_bytes()))
-            .map_err(at("interface"))?;
+            .map_err(Refused::of("interface", interface))?;
     }
     if let Some(mark) = options.mark {
         socket.set_mark(mark).map_err(at("mark"))?;
@@ -144,13 +184,19 @@ fn set_packets(socket: &Socket, options: &SocketOptions, addr: SocketAddr) -> Re
     if let Some(name) = &options.congestion {
         socket
             .set_tcp_congestion(name.as_bytes())
-            .map_err(at("congestion"))?;
+            .map_err(Refused::of("congestion", name))?;
     }
     Ok(())
 }
 
 fn set_keepalive(socket: &Socket, options: &SocketOptions) -> Result<(), Refused> {
-    let at = |option| move |source| Refused { option, source };
+    let at = |option| {
+        move |source| Refused {
+            option,
+            value: None,
+            source,
+        }
+    };
     if let Some(keepalive) = options.keepalive {
         let times = TcpKeepalive::new()
             .with_time(keepalive.idle)

@@ -76,6 +76,34 @@ fn a_pid_file_that_cannot_be_had_is_told() {
     let (code, text) = output(command(&folder, "127.0.0.1:0", &pid_file(&path)));
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains(&path.display().to_string()), "{text}");
+    // A file that is something else is not written over.
+    let path = folder.write("precious", "precious".to_string());
+    let (code, text) = output(command(&folder, "127.0.0.1:0", &pid_file(&path)));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("something else"), "{text}");
+    assert_eq!(fs::read_to_string(&path).expect("it is there"), "precious");
+}
+
+#[test]
+fn a_worker_that_gathers_sleeps_when_there_is_nothing() {
+    let echo = Endpoint::echo();
+    let mut plan = plan(&[echo.addr]);
+    plan.workers.wait = WaitMode::Batch;
+    let balancer = Balancer::start(&plan);
+    let mut client = balancer.connect();
+    client.write_all(b"x").expect("the balancer takes it");
+    std::io::Read::read_exact(&mut client, &mut [0]).expect("the echo comes");
+    let turns = || -> u64 {
+        let counters = balancer.running().counters().iter();
+        counters.map(|counters| counters.turns.value()).sum()
+    };
+    let (started, before) = (Instant::now(), turns());
+    // Windows of 100 us would make some thousand turns in this time.
+    while started.elapsed().as_millis() < 300 {
+        std::thread::yield_now();
+    }
+    let turns = turns() - before;
+    assert!(turns < 100, "{turns} turns with nothing to do");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn a_second_signal_ends_at_once() {
 fn a_hangup_ends_nothing() {
     let (_endpoint, mut program) = answering(&[]);
     program.signal("HUP");
-    program.await_line("no configuration file");
+    program.await_line("reload is not available");
     let mut client = connect(program.addr);
     client.write_all(b"still here").expect("sent");
     finish(&client);

@@ -569,6 +569,10 @@ pub(super) const CLUSTER: &[(&str, &[&str])] = &[
         &["2:100: the type is given twice (first at a:2:71)"],
     ),
     (
+        r#""name": "c", "endpoints": ["10.0.0.1:1"], "source": "::1""#,
+        &["2:53: none of them can connect to 10.0.0.1:1: it is of the other family"],
+    ),
+    (
         r#""name": "c", "endpoints": ["a:1"], "source": "10.0.0.1:80""#,
         &[
             r#"2:46: expected an address of this host without a port, such as "10.0.0.5", found the string "10.0.0.1:80""#,
