@@ -77,7 +77,7 @@ fn a_pid_file_that_cannot_be_had_is_told() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains(&path.display().to_string()), "{text}");
     // A file that is something else is not written over.
-    let path = folder.write("precious", "precious".to_string());
+    let path = folder.write("precious", "precious");
     let (code, text) = output(command(&folder, "127.0.0.1:0", &pid_file(&path)));
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("something else"), "{text}");
