@@ -247,8 +247,9 @@ pub trait Driver {
     /// not.
     fn reset(&mut self, socket: &Self::Socket);
 
-    /// The bytes handed to the kernel which the other side has not acknowledged.
-    fn unsent_bytes(&mut self, socket: &Self::Socket) -> u32;
+    /// The bytes handed over which the other side has not acknowledged: by the kernel's word, and
+    /// what of the send in flight it has not taken yet.
+    fn unsent_bytes(&mut self, socket: &Self::Socket, slot: Slot) -> u32;
 
     /// Closes a socket on which no operation is in flight.
     fn close(&mut self, socket: Self::Socket);

@@ -91,6 +91,11 @@ impl Record {
         self.cancelled = false;
     }
 
+    /// How much of the batch the kernel has not taken yet.
+    pub(super) fn unsent_bytes(&self) -> u32 {
+        self.batch.bytes().saturating_sub(self.sent) as u32
+    }
+
     /// Gives the batch back.
     pub(super) fn take_batch(&mut self) -> Batch {
         std::mem::take(&mut self.batch)

@@ -519,8 +519,9 @@ impl Driver for Uring {
         sys::socket::reset(socket.fd.as_fd());
     }
 
-    fn unsent_bytes(&mut self, socket: &Socket) -> u32 {
-        sys::socket::unsent_bytes(socket.fd.as_fd())
+    fn unsent_bytes(&mut self, socket: &Socket, slot: Slot) -> u32 {
+        let in_flight = self.record(slot).map_or(0, |record| record.unsent_bytes());
+        sys::socket::unsent_bytes(socket.fd.as_fd()).saturating_add(in_flight)
     }
 
     fn is_swollen(&self) -> bool {

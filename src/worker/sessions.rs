@@ -220,13 +220,13 @@ impl<D: Driver> Worker<D> {
             Action::Watch(side) => self.watch(key, side),
             Action::MeasureUnsent(side) => {
                 let slot = self.sessions[key as usize].slot(side);
-                let bytes = match slot.and_then(|slot| self.connections.get_mut(slot)) {
-                    Some(connection) => self.driver.unsent_bytes(&connection.socket),
-                    None => 0,
-                };
+                let measured = slot.and_then(|slot| {
+                    let connection = self.connections.get_mut(slot)?;
+                    Some(self.driver.unsent_bytes(&connection.socket, slot))
+                });
                 self.sessions[key as usize]
                     .relay
-                    .handle_unsent(self.now, bytes);
+                    .handle_unsent(self.now, measured.unwrap_or(0));
             }
             Action::Close(reason) => self.end_session(key, reason, Ending::Close),
             Action::Abort(reason) => self.end_session(key, reason, Ending::Reset),

@@ -220,7 +220,7 @@ impl Driver for SimDriver {
         }
     }
 
-    fn unsent_bytes(&mut self, socket: &SimSocket) -> u32 {
+    fn unsent_bytes(&mut self, socket: &SimSocket, slot: Slot) -> u32 {
         let Some(link) = self.link(socket.0) else {
             return 0;
         };
@@ -231,7 +231,12 @@ impl Driver for SimDriver {
         } else {
             0
         };
-        (near.outgoing.len() + unread) as u32
+        let sending = self.operations.get(&key(Operation::Send, slot));
+        let in_flight = sending.map_or(0, |pending| {
+            let batch = pending.batch.as_ref().map_or(0, Batch::bytes);
+            batch - pending.sent.min(batch)
+        });
+        (near.outgoing.len() + unread + in_flight) as u32
     }
 
     fn is_swollen(&self) -> bool {
