@@ -127,11 +127,7 @@ impl Plan {
                     found.add(format!("{path}.{key}"), "it must be from 1 to 65535");
                 }
             }
-            let is_unix = |bind: &Bind| matches!(bind, Bind::Unix(_));
-            if listener.options.unix_mode.is_some() && !listener.binds.iter().any(is_unix) {
-                let message = "none of its addresses is a Unix socket";
-                found.add(format!("{path}.unix_mode"), message);
-            }
+            check_without_effect(&path, listener, found);
         }
     }
 
@@ -160,6 +156,7 @@ impl Plan {
             found.check_socket(&path, &cluster.options.socket);
             if let Some(proxy) = &cluster.send_proxy {
                 check_send_proxy(&format!("{path}.send_proxy_protocol"), proxy, found);
+                self.check_pass_on(&path, cluster, proxy, found);
             }
         }
     }
@@ -202,6 +199,46 @@ fn check_endpoints(path: &str, cluster: &ClusterPlan, found: &mut Problems) {
         let path = format!("{path}.endpoints[{position}]");
         found.check_name(&path, name);
         found.check_unique(&path, "endpoints", name, &mut names);
+    }
+}
+
+impl Plan {
+    /// Only fields of a header that was received can go on.
+    fn check_pass_on(
+        &self,
+        path: &str,
+        cluster: &ClusterPlan,
+        proxy: &SendProxy,
+        found: &mut Problems,
+    ) {
+        let accepts = |listener: &ListenerPlan| {
+            listener.cluster == cluster.name && listener.accept_proxy.is_some()
+        };
+        if proxy.pass_on && !self.listeners.is_empty() && !self.listeners.iter().any(accepts) {
+            let message = "no listener of this cluster accepts headers whose fields could go on";
+            found.add(format!("{path}.send_proxy_protocol.pass_on"), message);
+        }
+    }
+}
+
+/// Options that nothing of this listener could have.
+fn check_without_effect(path: &str, listener: &ListenerPlan, found: &mut Problems) {
+    let is_unix = |bind: &Bind| matches!(bind, Bind::Unix(_));
+    let is_any_unix = listener.binds.iter().any(is_unix);
+    let is_all_unix = !listener.binds.is_empty() && listener.binds.iter().all(is_unix);
+    let options = &listener.options;
+    if options.unix_mode.is_some() && !is_any_unix {
+        let message = "none of its addresses is a Unix socket";
+        found.add(format!("{path}.unix_mode"), message);
+    }
+    for (key, is_given) in [
+        ("defer_accept", options.defer_accept.is_some()),
+        ("fast_open", options.fast_open.is_some()),
+    ] {
+        if is_given && is_all_unix {
+            let message = "all of its addresses are Unix sockets";
+            found.add(format!("{path}.{key}"), message);
+        }
     }
 }
 

@@ -151,6 +151,10 @@ impl<D: Driver> Worker<D> {
                 Ok(client) => {
                     self.counters.accepted.add(1);
                     self.start_session(place, client);
+                    // It takes its second descriptor before the next client takes that.
+                    if let Some(key) = self.touched.pop_back() {
+                        self.poll_session(key);
+                    }
                 }
                 Err(errno) => {
                     self.give_up_place(place);

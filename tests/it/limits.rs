@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ringlane::plan::{ListenerPlan, Plan};
 
 use crate::support::endpoint::Endpoint;
-use crate::support::{Balancer, connect, plan, wait_until};
+use crate::support::program::Program;
+use crate::support::{Balancer, End, connect, finish, plan, read_to_end, wait_until};
 
 /// An endpoint that knows how many sessions it ever had at once.
 struct Crowd {
@@ -165,4 +166,45 @@ fn a_full_balancer_does_not_spin() {
     wait_until("some turns have passed", || turns() > before + 20);
     // Each worker looks for a place every 10 ms; spinning would take microseconds.
     assert!(started.elapsed() > std::time::Duration::from_millis(50));
+}
+
+#[test]
+fn without_descriptors_clients_wait_and_are_served_later() {
+    let echo = Endpoint::echo();
+    let program = Program::run(&["--to", &echo.addr.to_string(), "--max-sessions", "100"]);
+    let (addr, fds) = (program.addr, format!("/proc/{}/fd", program.pid()));
+    let open = || std::fs::read_dir(&fds).expect("it runs").count();
+    converse_with_echo(addr);
+    wait_until("its sockets are closed", || {
+        let before = open();
+        std::thread::yield_now();
+        before == open()
+    });
+    let before = open();
+    let limit = |descriptors: usize| {
+        let status = std::process::Command::new("prlimit")
+            .args(["--pid", &program.pid().to_string()])
+            .arg(format!("--nofile={descriptors}:"))
+            .status();
+        assert!(status.expect("prlimit is there").success());
+    };
+    // Room for a client or two; who is accepted is connected by the descriptor in reserve.
+    limit(before + 3);
+    let clients: Vec<_> = (0..40)
+        .map(|_| std::thread::spawn(move || converse_with_echo(addr)))
+        .collect();
+    for client in clients {
+        client.join().expect("the client was served");
+    }
+    limit(256);
+    converse_with_echo(addr);
+    wait_until("nothing is kept open", || open() <= before + 1);
+}
+
+/// One byte there and back, and the end.
+fn converse_with_echo(addr: SocketAddr) {
+    let mut client = connect(addr);
+    client.write_all(b"x").expect("the kernel takes it");
+    finish(&client);
+    assert_eq!(read_to_end(&mut client), (b"x".to_vec(), End::Fin));
 }
