@@ -156,7 +156,6 @@ impl Plan {
             found.check_socket(&path, &cluster.options.socket);
             if let Some(proxy) = &cluster.send_proxy {
                 check_send_proxy(&format!("{path}.send_proxy_protocol"), proxy, found);
-                self.check_pass_on(&path, cluster, proxy, found);
             }
         }
     }
@@ -199,25 +198,6 @@ fn check_endpoints(path: &str, cluster: &ClusterPlan, found: &mut Problems) {
         let path = format!("{path}.endpoints[{position}]");
         found.check_name(&path, name);
         found.check_unique(&path, "endpoints", name, &mut names);
-    }
-}
-
-impl Plan {
-    /// Only fields of a header that was received can go on.
-    fn check_pass_on(
-        &self,
-        path: &str,
-        cluster: &ClusterPlan,
-        proxy: &SendProxy,
-        found: &mut Problems,
-    ) {
-        let accepts = |listener: &ListenerPlan| {
-            listener.cluster == cluster.name && listener.accept_proxy.is_some()
-        };
-        if proxy.pass_on && !self.listeners.is_empty() && !self.listeners.iter().any(accepts) {
-            let message = "no listener of this cluster accepts headers whose fields could go on";
-            found.add(format!("{path}.send_proxy_protocol.pass_on"), message);
-        }
     }
 }
 
