@@ -71,9 +71,8 @@ impl<D: Driver> Worker<D> {
 
     /// Whether anybody wants to know who a listener's clients are.
     pub(super) fn asks_for_clients(&self, listener: usize) -> bool {
-        let sends = |cluster: &crate::view::ClusterView| cluster.send_proxy.is_some();
         let cluster = self.view.cluster_of(listener);
-        self.access.is_some() || cluster.is_some_and(|(_, cluster)| sends(cluster))
+        self.access.is_some() || cluster.is_some_and(|(_, cluster)| cluster.send_proxy.is_some())
     }
 }
 
@@ -146,14 +145,13 @@ fn unique_id(process: u64, session: SessionId) -> [u8; 32] {
 
 fn write_chunk(bytes: &[u8], buffers: &mut impl Buffers) -> Option<Chunk> {
     let mut chunk = buffers.alloc()?;
-    let front = match buffers.split(&mut chunk, bytes.len()) {
+    let mut front = match buffers.split(&mut chunk, bytes.len()) {
         Some(front) => {
             buffers.release(chunk);
             front
         }
         None => chunk,
     };
-    let mut front = front;
     match buffers.bytes_mut(&mut front) {
         Some(room) if room.len() == bytes.len() => room.copy_from_slice(bytes),
         _ => {
