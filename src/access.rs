@@ -125,7 +125,7 @@ impl Record {
     fn write_object(&self, start: SystemTime, out: &mut Vec<u8>) -> serde_json::Result<()> {
         let start = Timestamp::try_from(start).unwrap_or(Timestamp::UNIX_EPOCH);
         let endpoint = self.endpoint.as_deref();
-        let address = endpoint.and_then(|endpoint| endpoint.address.as_ref());
+        let address = endpoint.map(|endpoint| &endpoint.address);
         let event = match self.reason {
             Some(_) => "end",
             None => "interval",
@@ -246,7 +246,7 @@ impl Record {
             endpoint: Some(Arc::new(Endpoint::new(
                 EndpointId(1),
                 "a".into(),
-                Some(address),
+                address,
                 1,
             ))),
             tries: 2,
@@ -313,7 +313,7 @@ mod tests {
         let endpoint = Endpoint::new(
             EndpointId(2),
             "b".into(),
-            Some(Address::Unix("/run/b.sock".into())),
+            Address::Unix("/run/b.sock".into()),
             1,
         );
         record.endpoint = Some(Arc::new(endpoint));

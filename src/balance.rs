@@ -77,10 +77,25 @@ impl FromStr for Policy {
 pub struct Member {
     /// The endpoint.
     pub endpoint: Arc<Endpoint>,
-    /// Its share relative to the others; 0 means that it is never picked.
+    /// Its share relative to the others.
     pub weight: u32,
-    /// Whether its operator lets it be picked.
-    pub enabled: bool,
+    /// At most so many sessions at a time, over all workers.
+    pub max_connections: Option<u32>,
+    /// Whether it is picked.
+    pub role: Role,
+}
+
+/// Whether an endpoint is picked at present, and on what terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is not.
+    Out,
+    /// It is.
+    Active,
+    /// It is, although it has failed: there is no better one, and a success is news.
+    LastResort,
+    /// By the one session that takes the permit to try it.
+    Trial,
 }
 
 impl Member {
@@ -89,13 +104,20 @@ impl Member {
         Self {
             endpoint,
             weight,
-            enabled: true,
+            max_connections: None,
+            role: Role::Active,
         }
     }
 
-    /// Whether it may be picked.
+    /// Whether every session may pick it.
     pub fn is_eligible(&self) -> bool {
-        self.enabled && self.weight > 0 && self.endpoint.address.is_some()
+        matches!(self.role, Role::Active | Role::LastResort) && self.weight > 0
+    }
+
+    /// Whether there is room for another session; another worker may take it first.
+    pub fn has_room(&self) -> bool {
+        self.max_connections
+            .is_none_or(|max| self.endpoint.open_sessions() < max)
     }
 }
 
@@ -105,6 +127,8 @@ pub struct Candidates {
     members: Vec<Member>,
     /// The positions of those that may be picked.
     eligible: Vec<u16>,
+    /// The positions of those that are to be tried.
+    trials: Vec<u16>,
     cycle: Cycle,
 }
 
@@ -113,15 +137,18 @@ impl Candidates {
     ///
     /// Cost: O(M log M) with M the slots of the cycle; on control only.
     pub fn new(members: Vec<Member>) -> Self {
-        let eligible = (0u16..)
-            .zip(&members)
-            .filter(|(_, member)| member.is_eligible())
-            .map(|(position, _)| position)
-            .collect();
+        let positions = |is_wanted: fn(&Member) -> bool| {
+            let numbered = (0u16..).zip(&members);
+            let wanted = numbered.filter(|(_, member)| is_wanted(member));
+            wanted.map(|(position, _)| position).collect()
+        };
+        let eligible = positions(Member::is_eligible);
+        let trials = positions(|member| member.role == Role::Trial);
         let cycle = Cycle::new(&members);
         Self {
             members,
             eligible,
+            trials,
             cycle,
         }
     }
@@ -129,6 +156,11 @@ impl Candidates {
     /// All members, those included that may not be picked.
     pub fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    /// The members that are to be tried by one session each.
+    pub fn trials(&self) -> impl Iterator<Item = &Member> {
+        self.trials.iter().map(|position| self.member(*position))
     }
 
     /// The number of members that may be picked.
@@ -139,7 +171,7 @@ impl Candidates {
     /// Whether an endpoint that may be picked has as many sessions as it may have.
     pub fn is_any_full(&self) -> bool {
         let mut eligible = self.eligible.iter();
-        eligible.any(|position| !self.member(*position).endpoint.has_room())
+        eligible.any(|position| !self.member(*position).has_room())
     }
 
     fn member(&self, position: u16) -> &Member {
@@ -147,8 +179,8 @@ impl Candidates {
     }
 
     fn is_open_to(&self, position: u16, tried: &Tried) -> bool {
-        let endpoint = &self.member(position).endpoint;
-        endpoint.has_room() && !tried.contains(endpoint.id)
+        let member = self.member(position);
+        member.has_room() && !tried.contains(member.endpoint.id)
     }
 }
 
@@ -174,7 +206,8 @@ impl Tried {
         self.count == 0
     }
 
-    fn contains(&self, id: EndpointId) -> bool {
+    /// Whether this endpoint has been tried.
+    pub fn contains(&self, id: EndpointId) -> bool {
         self.ids[..usize::from(self.count)].contains(&id.0)
     }
 }
@@ -212,12 +245,12 @@ impl Balancer {
         candidates: &'a Candidates,
         tried: &Tried,
         rng: &mut fastrand::Rng,
-    ) -> Option<&'a Arc<Endpoint>> {
+    ) -> Option<&'a Member> {
         let position = match self {
             Self::RoundRobin(policy) => policy.pick(candidates, tried),
             Self::LeastConn(policy) => policy.pick(candidates, tried, rng),
         }?;
-        Some(&candidates.member(position).endpoint)
+        Some(candidates.member(position))
     }
 }
 
@@ -231,13 +264,9 @@ mod tests {
         let members = (0u32..)
             .zip(weights)
             .map(|(id, &weight)| {
-                let address = Some(Address::Unix("/nowhere".into()));
+                let address = Address::Unix("/nowhere".into());
                 let endpoint = Endpoint::new(EndpointId(id), format!("e{id}"), address, 4);
-                Member {
-                    endpoint: Arc::new(endpoint),
-                    weight,
-                    enabled: true,
-                }
+                Member::new(Arc::new(endpoint), weight)
             })
             .collect();
         Candidates::new(members)

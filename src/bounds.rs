@@ -143,6 +143,16 @@ pub const PICKS_MAX: usize = 16;
 /// Up to this many endpoints `least_conn` looks at all of them, above at four random ones.
 pub const SCAN_ENDPOINTS_MAX: usize = 128;
 
+/// How long a worker avoids an endpoint on which it has just seen a failure too many. Control ejects
+/// it sooner, unless it is stalled.
+pub const AVOID_TIME: Duration = Duration::from_secs(1);
+
+/// The most endpoints of one cluster that a worker avoids at a time.
+pub const AVOIDED_MAX: usize = 8;
+
+/// How long a session may hold the permit to try an endpoint that was ejected.
+pub const TRIAL_TIME: Duration = Duration::from_secs(15);
+
 /// The most sessions a process allows itself, whatever its descriptors would allow.
 pub const SESSIONS_MAX: usize = 4 * 1024 * 1024;
 

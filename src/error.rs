@@ -105,7 +105,7 @@ macro_rules! close_reasons {
 
             /// The reason as two letters in HAProxy's manner, for those who read its logs: who or
             /// what ended it (`C` the client, `S` the endpoint, `P` a rule or limit, `R` a
-            /// shortage, `K` its operator, `I` a fault, small letters a timeout on that side),
+            /// shortage, `K` its operator, `D` the endpoint being found down, `I` a fault, small letters a timeout on that side),
             /// and when (`R` before the header was complete, `C` while connecting, `D` while
             /// relaying, `L` with one side finished).
             ///
@@ -150,6 +150,12 @@ close_reasons! {
     HalfCloseTimeout = "half_close_timeout", Ringlane, false, ["cR", "cC", "cL"];
     /// The session had lasted as long as it may.
     MaxAge = "max_age", Ringlane, false, ["PR", "PC", "PD"];
+    /// The endpoint was taken out of its cluster.
+    EndpointRemoved = "endpoint_removed", Ringlane, false, ["KR", "KC", "KD"];
+    /// The endpoint's probes failed, and its sessions are not to outlive that.
+    EndpointUnhealthy = "endpoint_unhealthy", Ringlane, false, ["DR", "DC", "DD"];
+    /// The endpoint was disabled, and its sessions are not to outlive that.
+    EndpointDisabled = "endpoint_disabled", Ringlane, false, ["KR", "KC", "KD"];
     /// The client's PROXY protocol header was missing or wrong.
     ProxyHeader = "proxy_header", Client, false, ["PR"; 3];
     /// The client's PROXY protocol header was not complete in time.
@@ -239,6 +245,9 @@ mod tests {
         check(CloseReason::ProxyHeaderTimeout, ["cR", "cR", "cR"]);
         check(CloseReason::ProxyUntrusted, ["PR", "PR", "PR"]);
         check(CloseReason::Drained, ["KR", "KC", "KD"]);
+        check(CloseReason::EndpointRemoved, ["KR", "KC", "KD"]);
+        check(CloseReason::EndpointUnhealthy, ["DR", "DC", "DD"]);
+        check(CloseReason::EndpointDisabled, ["KR", "KC", "KD"]);
         check(CloseReason::Internal, ["IR", "IC", "ID"]);
     }
 
@@ -249,7 +258,7 @@ mod tests {
                 let code = reason.code(phase);
                 let is_known = code == "--"
                     || matches!(code.as_bytes(), [first, second]
-                        if b"CSPRKIcs".contains(first) && b"RCDL".contains(second));
+                        if b"CSPRKDIcs".contains(first) && b"RCDL".contains(second));
                 assert!(is_known, "{reason}: {code}");
                 // What is of the client's header can only end a session that waits for it.
                 let is_of_header = reason.word().starts_with("proxy_");

@@ -25,6 +25,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod error;
+pub mod health;
 pub mod id;
 pub mod limits;
 pub mod metrics;

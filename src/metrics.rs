@@ -3,9 +3,13 @@
 //! Each block of counters belongs to one worker and is padded to its own cache lines.
 #![forbid(unsafe_code)]
 
+pub mod histogram;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::CloseReason;
+use crate::id::WorkerIndex;
+use histogram::Histogram;
 
 /// A count with a single writer. Readers see a value that was true a moment ago.
 #[derive(Debug, Default)]
@@ -85,4 +89,43 @@ pub struct EndpointCounters {
     pub connect_failures: Counter,
     /// Bytes received from the endpoint.
     pub bytes: Counter,
+}
+
+/// How long the sessions of a cluster took, by worker.
+#[derive(Debug)]
+pub struct ClusterCounters {
+    by_worker: Box<[ClusterTimes]>,
+}
+
+impl ClusterCounters {
+    /// Makes empty ones for this many workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            by_worker: (0..workers).map(|_| ClusterTimes::default()).collect(),
+        }
+    }
+
+    /// The block that this worker writes; `None` if the process has no such worker.
+    pub fn times(&self, worker: WorkerIndex) -> Option<&ClusterTimes> {
+        self.by_worker.get(usize::from(worker.0))
+    }
+
+    /// Every worker's block.
+    pub fn all(&self) -> &[ClusterTimes] {
+        &self.by_worker
+    }
+}
+
+/// What one worker measured of a cluster's sessions.
+///
+/// Memory: 3 KiB.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ClusterTimes {
+    /// From accepting a client to its endpoint being connected.
+    pub connect: Histogram,
+    /// From accepting a client to its endpoint's first byte.
+    pub first_byte: Histogram,
+    /// From accepting a client to the end of its session.
+    pub duration: Histogram,
 }

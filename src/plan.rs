@@ -6,7 +6,11 @@
 //! carries the plan out.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod cpus;
+pub mod dns;
+pub mod failure;
+pub mod health;
 pub mod log;
 pub mod options;
 pub mod place;
@@ -20,7 +24,11 @@ use std::time::Duration;
 use crate::balance::Policy;
 use crate::bounds::PIPES_MAX;
 use crate::session::Settings;
+use admin::AdminPlan;
 use cpus::CpuList;
+use dns::DnsPlan;
+use failure::{BreakerPlan, SessionPolicies, WhenNoneHealthy};
+use health::{HealthPlan, ProbePlace};
 use log::LogPlan;
 use options::{ConnectOptions, ListenOptions};
 use place::{Bind, Place};
@@ -41,6 +49,10 @@ pub struct Plan {
     pub clusters: Vec<ClusterPlan>,
     /// What is logged.
     pub log: LogPlan,
+    /// Where it is steered and observed; nowhere if `None`.
+    pub admin: Option<AdminPlan>,
+    /// How names are looked up.
+    pub dns: DnsPlan,
 }
 
 impl Plan {
@@ -180,6 +192,19 @@ pub struct ClusterPlan {
     pub send_proxy: Option<SendProxy>,
     /// Options of the sockets to endpoints.
     pub options: ConnectOptions,
+    /// How endpoints are probed; not at all if `None`.
+    pub health: Option<HealthPlan>,
+    /// When endpoints are ejected because sessions failed on them; never if `None`.
+    pub breaker: Option<BreakerPlan>,
+    /// What becomes of clients if no endpoint may be picked; see
+    /// [`when_none_healthy`](Self::when_none_healthy) if `None`.
+    pub when_none_healthy: Option<WhenNoneHealthy>,
+    /// If less than so many per cent of the endpoints are healthy, health is not looked at.
+    pub panic_threshold_percent: u8,
+    /// What becomes of the sessions of an endpoint that may no longer be picked.
+    pub sessions: SessionPolicies,
+    /// How long a new or recovered endpoint takes to get its whole share; no time if `None`.
+    pub slow_start: Option<Duration>,
 }
 
 impl ClusterPlan {
@@ -196,6 +221,23 @@ impl ClusterPlan {
             timeouts: SessionTimeouts::default(),
             send_proxy: None,
             options: ConnectOptions::default(),
+            health: None,
+            breaker: Some(BreakerPlan::default()),
+            when_none_healthy: None,
+            panic_threshold_percent: 0,
+            sessions: SessionPolicies::default(),
+            slow_start: None,
+        }
+    }
+
+    /// What becomes of clients if no endpoint may be picked. Unless the configuration says it,
+    /// they are turned away where probes tell that an endpoint is down, and try one where only
+    /// failed sessions do.
+    pub fn when_none_healthy(&self) -> WhenNoneHealthy {
+        match (self.when_none_healthy, &self.health) {
+            (Some(said), _) => said,
+            (None, Some(_)) => WhenNoneHealthy::Refuse,
+            (None, None) => WhenNoneHealthy::TryLeastFailed,
         }
     }
 }
@@ -214,6 +256,12 @@ pub struct EndpointPlan {
     /// At most so many sessions at a time, over all workers; a name that stands for several
     /// addresses has as many for each.
     pub max_connections: Option<u32>,
+    /// An endpoint is picked only if none of a smaller number may be.
+    pub priority: u16,
+    /// It is picked only if none but others like it may be, whatever their priorities.
+    pub backup: bool,
+    /// Where it is probed, if not where its sessions go.
+    pub probe: ProbePlace,
 }
 
 impl EndpointPlan {
@@ -225,6 +273,9 @@ impl EndpointPlan {
             name: None,
             enabled: true,
             max_connections: None,
+            priority: 0,
+            backup: false,
+            probe: ProbePlace::default(),
         }
     }
 }

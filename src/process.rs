@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::balance::endpoint::Endpoint;
-use crate::control::Control;
+use crate::control::publisher::Publisher;
 use crate::error::Errno;
 use crate::id::WorkerIndex;
 use crate::limits::Limit;
@@ -190,7 +190,7 @@ fn reason_of_bind(bind: &Bind, error: &io::Error) -> String {
 /// A running balancer.
 #[derive(Debug)]
 pub struct Running {
-    control: Control,
+    control: Publisher,
     threads: Vec<JoinHandle<()>>,
     binds: Vec<Bind>,
     endpoints: Vec<Arc<Endpoint>>,
@@ -239,7 +239,7 @@ impl Running {
         }
         let Clusters { views, endpoints } = views::clusters(plan, cpus.len());
         let mut running = Self {
-            control: Control::new(Vec::new(), update::events().1),
+            control: Publisher::new(Vec::new(), update::events().1),
             threads: Vec::new(),
             binds: sockets.binds,
             endpoints,
@@ -358,6 +358,7 @@ impl Running {
             epoch,
             listeners,
             clusters,
+            evictions: Vec::new(),
         });
         for worker in self.control.await_acknowledged(ACKNOWLEDGE_TIMEOUT) {
             tracing::warn!(worker = worker.0, "the worker has not begun to accept yet");

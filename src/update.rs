@@ -4,7 +4,7 @@
 //!   control                                             worker
 //!   Post::publish -- views, one slot, newest wins -->   Inbox::take_view
 //!   Post::try_command -- commands, bounded -------->    Inbox::take_command
-//!   EventReceiver   <-- events, bounded ------------    Inbox::try_report
+//!   Receiver<Event>  <-- events, bounded -----------    Inbox::report, and Bell::ring
 //! ```
 //!
 //! A worker blocks in one place, its driver's wait. Before it goes there it says so (`asleep`) and
@@ -13,6 +13,7 @@
 //! nothing is left lying in front of a sleeping worker, and a worker that is awake costs no wake-up.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -20,7 +21,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 
 use crate::bounds::{COMMANDS_MAX, EVENTS_MAX};
 use crate::error::Errno;
-use crate::id::{Epoch, WorkerIndex};
+use crate::id::{EndpointId, Epoch, WorkerIndex};
 use crate::time::Instant;
 use crate::view::View;
 
@@ -39,6 +40,11 @@ pub enum Command {
 /// News from a worker.
 #[derive(Debug)]
 pub enum Event {
+    /// An endpoint's shared words ask for control: it has failed often, or a trial has ended.
+    Failing {
+        /// Which endpoint.
+        endpoint: EndpointId,
+    },
     /// The worker acts by the view of this epoch; the one before comes back to be freed.
     Acknowledged {
         /// Which worker.
@@ -67,8 +73,53 @@ pub enum Wake {
     Awake,
 }
 
+/// What wakes control: a word that says whether it has been rung, and how to ring it.
+///
+/// Control waits for other things than channels, so whoever leaves something for it rings. Between
+/// two looks of control it is rung once, however much is left.
+#[derive(Clone)]
+pub struct Bell {
+    rung: Arc<AtomicBool>,
+    ring: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Bell {
+    /// Makes a bell that calls `ring`, on the thread of whoever rings.
+    pub fn new(ring: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            rung: Arc::default(),
+            ring: Arc::new(ring),
+        }
+    }
+
+    /// A bell that nobody hears, for who looks by himself.
+    pub fn silent() -> Self {
+        Self::new(|| {})
+    }
+
+    /// To be called after something was left.
+    ///
+    /// Cost: an atomic exchange, and a system call if control has looked since the last time.
+    pub fn ring(&self) {
+        if !self.rung.swap(true, Ordering::SeqCst) {
+            (self.ring)();
+        }
+    }
+
+    /// To be called before looking at what was left.
+    pub fn quiet(&self) {
+        self.rung.store(false, Ordering::SeqCst);
+    }
+}
+
+impl fmt::Debug for Bell {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Bell").finish_non_exhaustive()
+    }
+}
+
 /// Makes the two ends of the channels between control and one worker.
-pub fn channel(worker: WorkerIndex, events: Sender<Event>) -> (Post, Inbox) {
+pub fn channel(worker: WorkerIndex, events: Sender<Event>, bell: Bell) -> (Post, Inbox) {
     let (view_sender, views) = bounded(1);
     let (command_sender, commands) = bounded(COMMANDS_MAX);
     let asleep = Arc::new(Asleep::default());
@@ -86,6 +137,7 @@ pub fn channel(worker: WorkerIndex, events: Sender<Event>) -> (Post, Inbox) {
             commands,
             asleep,
             events,
+            bell,
             unreported: None,
         },
     )
@@ -107,6 +159,11 @@ pub struct Post {
 }
 
 impl Post {
+    /// Asks the worker to show that it works: wakes it if it sleeps.
+    pub fn nudge(&self) -> Wake {
+        self.asleep.look()
+    }
+
     /// Puts a view into the mailbox, in place of one that was not read yet. There is one publisher.
     pub fn publish(&self, view: Arc<View>) -> Wake {
         let mut view = view;
@@ -137,6 +194,7 @@ pub struct Inbox {
     commands: Receiver<Command>,
     asleep: Arc<Asleep>,
     events: Sender<Event>,
+    bell: Bell,
     /// An event for which the channel had no room; a newer one takes its place.
     unreported: Option<Event>,
 }
@@ -170,11 +228,21 @@ impl Inbox {
 
     /// Tries again to tell what could not be told.
     pub fn retry_report(&mut self) {
-        if let Some(event) = self.unreported.take()
-            && let Err(TrySendError::Full(event)) = self.events.try_send(event)
-        {
-            self.unreported = Some(event);
+        let Some(event) = self.unreported.take() else {
+            return;
+        };
+        match self.events.try_send(event) {
+            Ok(()) => self.bell.ring(),
+            Err(TrySendError::Full(event)) => self.unreported = Some(event),
+            Err(TrySendError::Disconnected(_)) => {}
         }
+    }
+
+    /// Asks control to look at an endpoint's words. If there is no room for that, control looks
+    /// sooner or later without being asked.
+    pub fn ask_to_look(&self, endpoint: EndpointId) {
+        let _words_persist = self.events.try_send(Event::Failing { endpoint });
+        self.bell.ring();
     }
 
     /// Says that the worker is about to sleep; `false` if it must not, because something is there.
@@ -228,13 +296,14 @@ mod tests {
             epoch: Epoch(epoch),
             listeners: Vec::new(),
             clusters: Vec::new(),
+            evictions: Vec::new(),
         })
     }
 
     #[test]
     fn the_newest_view_wins() {
         let (events, _receiver) = events();
-        let (post, inbox) = channel(WorkerIndex(0), events);
+        let (post, inbox) = channel(WorkerIndex(0), events, Bell::silent());
         for epoch in 1..=3 {
             assert_eq!(post.publish(view(epoch)), Wake::Awake);
         }
@@ -245,7 +314,7 @@ mod tests {
     #[test]
     fn a_full_command_queue_is_an_answer() {
         let (events, _receiver) = events();
-        let (post, inbox) = channel(WorkerIndex(0), events);
+        let (post, inbox) = channel(WorkerIndex(0), events, Bell::silent());
         for _ in 0..COMMANDS_MAX {
             assert!(post.try_command(Command::Stop).is_ok());
         }
@@ -257,7 +326,7 @@ mod tests {
     #[test]
     fn a_sleeping_worker_is_woken_once() {
         let (events, _receiver) = events();
-        let (post, inbox) = channel(WorkerIndex(0), events);
+        let (post, inbox) = channel(WorkerIndex(0), events, Bell::silent());
         assert!(inbox.prepare_sleep());
         assert_eq!(post.publish(view(1)), Wake::Needed);
         assert_eq!(post.publish(view(2)), Wake::Awake);
@@ -270,7 +339,7 @@ mod tests {
     #[test]
     fn control_gone_is_an_order_to_stop() {
         let (events, _receiver) = events();
-        let (post, inbox) = channel(WorkerIndex(0), events);
+        let (post, inbox) = channel(WorkerIndex(0), events, Bell::silent());
         drop(post);
         assert!(matches!(inbox.take_command(), Some(Command::Stop)));
     }
@@ -280,7 +349,7 @@ mod tests {
         // The real words under real threads: the worker sleeps on a channel of its own that only
         // a needed wake-up writes, so one lost wake-up hangs this test.
         let (events, _receiver) = events();
-        let (post, inbox) = channel(WorkerIndex(0), events);
+        let (post, inbox) = channel(WorkerIndex(0), events, Bell::silent());
         let (wake_sender, wakes) = bounded::<()>(1);
         const VIEWS: u64 = 20_000;
         let worker = std::thread::spawn(move || {

@@ -8,11 +8,14 @@
 use std::sync::Arc;
 
 use crate::balance::{Candidates, Policy};
-use crate::id::{ClusterId, Epoch, ListenerId};
+use crate::error::CloseReason;
+use crate::id::{ClusterId, EndpointId, Epoch, ListenerId};
 use crate::limits::Limit;
+use crate::metrics::ClusterCounters;
 use crate::plan::options::ConnectOptions;
 use crate::plan::proxy::{AcceptProxy, SendProxy};
 use crate::session::Settings;
+use crate::time::Instant;
 
 /// The whole configuration and health at one moment.
 #[derive(Debug)]
@@ -23,6 +26,19 @@ pub struct View {
     pub listeners: Vec<Arc<ListenerView>>,
     /// The clusters that listeners refer to by position.
     pub clusters: Vec<Arc<ClusterView>>,
+    /// The endpoints whose sessions have to end.
+    pub evictions: Vec<Eviction>,
+}
+
+/// An order to end the sessions of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    /// Whose sessions.
+    pub endpoint: EndpointId,
+    /// When those that are left are reset.
+    pub at: Instant,
+    /// What they are told to have ended of.
+    pub reason: CloseReason,
 }
 
 impl View {
@@ -74,6 +90,8 @@ impl ClusterView {
             candidates,
             connect: ConnectOptions::default(),
             send_proxy: None,
+            failure_threshold: None,
+            counters: None,
         }
     }
 }
@@ -93,4 +111,8 @@ pub struct ClusterView {
     pub connect: ConnectOptions,
     /// The PROXY protocol header that they get first.
     pub send_proxy: Option<SendProxy>,
+    /// After so many failures in a row an endpoint is ejected, if it ever is.
+    pub failure_threshold: Option<u32>,
+    /// How long its sessions took; not measured if `None`.
+    pub counters: Option<Arc<ClusterCounters>>,
 }

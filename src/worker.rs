@@ -18,6 +18,7 @@ mod accept;
 mod bulk;
 mod connect;
 mod introduce;
+mod outcome;
 pub mod report;
 mod sessions;
 mod table;
@@ -147,6 +148,7 @@ impl<D: Driver> Worker<D> {
             epoch: Epoch(0),
             listeners: Vec::new(),
             clusters: Vec::new(),
+            evictions: Vec::new(),
         };
         Self {
             index: parts.inbox.worker(),
@@ -332,9 +334,15 @@ impl<D: Driver> Worker<D> {
         };
         let transport = self.driver.transport(&connection.socket);
         let end = ReceiveEnd::of(error, nonempty, transport);
-        session
-            .relay
-            .handle_receive_end(self.now, side, end, self.driver.buffers());
+        if side == Side::Endpoint {
+            self.conclude_receive(key, end);
+        }
+        self.sessions[key as usize].relay.handle_receive_end(
+            self.now,
+            side,
+            end,
+            self.driver.buffers(),
+        );
         self.touch(key);
     }
 

@@ -28,7 +28,7 @@ use ringlane::ring::features::Features;
 use ringlane::ring::uring::{Setup, Socket, Uring};
 use ringlane::session::{Settings, Transport};
 use ringlane::sys::{socket, wake::Waker};
-use ringlane::update::{self, Command, Post, Wake};
+use ringlane::update::{self, Bell, Command, Post, Wake};
 use ringlane::view::{ClusterView, ListenerView, View};
 use ringlane::worker::{Parts, Worker};
 
@@ -85,7 +85,7 @@ fn echo() -> SocketAddr {
 }
 
 fn view(endpoint: SocketAddr) -> View {
-    let address = Some(Address::Tcp(endpoint));
+    let address = Address::Tcp(endpoint);
     let endpoint = Arc::new(Endpoint::new(EndpointId(1), "echo".to_string(), address, 1));
     let candidates = Candidates::new(vec![Member::new(endpoint, 1)]);
     let name = "default".to_string();
@@ -100,6 +100,7 @@ fn view(endpoint: SocketAddr) -> View {
         epoch: Epoch(1),
         listeners: vec![listener],
         clusters: vec![Arc::new(cluster)],
+        evictions: Vec::new(),
     }
 }
 
@@ -156,7 +157,7 @@ fn messages_and_sessions_cost_no_allocation_after_warm_up() {
     };
     let features = Features::probe().expect("io_uring");
     let (events, _control) = update::events();
-    let (post, inbox) = update::channel(WorkerIndex(0), events);
+    let (post, inbox) = update::channel(WorkerIndex(0), events, Bell::silent());
     let (waker, wake) = Waker::new().expect("an eventfd");
     let first_view = Arc::new(view(echo()));
     let worker = std::thread::spawn(move || {

@@ -81,7 +81,7 @@ mod tests {
         for _ in 0..sessions {
             let position = policy.pick(&candidates, &Tried::default(), &mut rng);
             let position = position.expect("there is an eligible endpoint");
-            assert!(candidates.member(position).endpoint.try_open_session());
+            assert!(candidates.member(position).endpoint.try_open_session(None));
         }
         candidates
             .members()
@@ -100,7 +100,7 @@ mod tests {
     fn fills_holes_first() {
         let candidates = candidates(&[1, 1, 1]);
         for position in [0, 1, 2, 0, 2] {
-            assert!(candidates.member(position).endpoint.try_open_session());
+            assert!(candidates.member(position).endpoint.try_open_session(None));
         }
         let mut policy = LeastConn::new(WorkerIndex(0));
         let mut rng = fastrand::Rng::with_seed(3);

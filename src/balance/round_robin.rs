@@ -132,7 +132,7 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(0);
         (0..count)
             .map_while(|_| balancer.pick(&candidates, &Tried::default(), &mut rng))
-            .map(|endpoint| endpoint.id.0)
+            .map(|member| member.endpoint.id.0)
             .collect()
     }
 

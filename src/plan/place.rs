@@ -77,6 +77,8 @@ pub enum Place {
     Address(SocketAddr),
     /// A host name and a port, to be resolved.
     Host(String, u16),
+    /// A service whose SRV records name hosts, ports, priorities and weights.
+    Service(String),
 }
 
 impl fmt::Display for Place {
@@ -85,6 +87,7 @@ impl fmt::Display for Place {
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
             Self::Address(addr) => addr.fmt(formatter),
             Self::Host(host, port) => write!(formatter, "{host}:{port}"),
+            Self::Service(name) => write!(formatter, "srv:{name}"),
         }
     }
 }

@@ -234,7 +234,7 @@ fn check_sources(path: &str, cluster: &ClusterPlan, found: &mut Problems) {
         .iter()
         .find_map(|endpoint| match endpoint.place {
             Place::Address(addr) => Some(addr).filter(is_left_out),
-            Place::Unix(_) | Place::Host(..) => None,
+            Place::Unix(_) | Place::Host(..) | Place::Service(_) => None,
         });
     if let Some(addr) = left_out
         && !sources.is_empty()

@@ -19,14 +19,18 @@ pub(super) fn members(plans: &[EndpointPlan], first: EndpointId, workers: usize)
         let title = plan.name.clone().unwrap_or_else(|| plan.place.to_string());
         let addresses = addresses(&plan.place);
         let several = addresses.len() > 1;
-        let mut add = |name: String, address: Option<Address>| {
+        let mut add = |name: String, address: Address| {
             let id = EndpointId(first.0 + members.len() as u32);
-            let mut endpoint = Endpoint::new(id, name, address, workers);
-            endpoint.max_connections = plan.max_connections;
+            let endpoint = Endpoint::new(id, name, address, workers);
             members.push(Member {
                 endpoint: Arc::new(endpoint),
                 weight: plan.weight,
-                enabled: plan.enabled,
+                max_connections: plan.max_connections,
+                role: if plan.enabled {
+                    crate::balance::Role::Active
+                } else {
+                    crate::balance::Role::Out
+                },
             });
         };
         if addresses.is_empty() {
@@ -34,7 +38,6 @@ pub(super) fn members(plans: &[EndpointPlan], first: EndpointId, workers: usize)
                 endpoint = title,
                 "the name does not resolve: the endpoint is down"
             );
-            add(title, None);
             continue;
         }
         for address in addresses {
@@ -43,7 +46,7 @@ pub(super) fn members(plans: &[EndpointPlan], first: EndpointId, workers: usize)
             } else {
                 title.clone()
             };
-            add(name, Some(address));
+            add(name, address);
         }
     }
     members
@@ -53,6 +56,7 @@ fn addresses(place: &Place) -> Vec<Address> {
     match place {
         Place::Unix(path) => vec![Address::Unix(path.clone())],
         Place::Address(addr) => vec![Address::Tcp(*addr)],
+        Place::Service(_) => Vec::new(),
         Place::Host(host, port) => {
             let found = (host.as_str(), *port).to_socket_addrs();
             if let Err(error) = &found {

@@ -7,6 +7,7 @@ use crate::balance::Candidates;
 use crate::balance::endpoint::Endpoint;
 use crate::id::{ClusterId, EndpointId, ListenerId};
 use crate::limits::Limit;
+use crate::metrics::ClusterCounters;
 use crate::plan::{self, Plan};
 use crate::process::resolve;
 use crate::view::{ClusterView, ListenerView};
@@ -40,6 +41,8 @@ pub(super) fn clusters(plan: &Plan, workers: usize) -> Clusters {
             candidates,
             connect: cluster.options.clone(),
             send_proxy: cluster.send_proxy.clone(),
+            failure_threshold: cluster.breaker.map(|breaker| breaker.failure_threshold),
+            counters: Some(Arc::new(ClusterCounters::new(workers))),
         }));
     }
     Clusters { views, endpoints }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::bounds::{
     ARENA_BUFFERS_MAX, ARENA_BUFFERS_MIN, DESCRIPTORS_KEPT, PIPES_PART, SESSIONS_MAX, WORKERS_MAX,
 };
-use crate::control::Control;
+use crate::control::publisher::Publisher;
 use crate::error::Errno;
 use crate::id::WorkerIndex;
 use crate::limits::Limit;
@@ -20,7 +20,7 @@ use crate::process::{ProcessError, Running};
 use crate::ring::features::{Features, Unavailable};
 use crate::ring::uring::{Setup, Socket, Uring};
 use crate::sys::{self, wake::Waker};
-use crate::update::{self, Event, Inbox};
+use crate::update::{self, Bell, Event, Inbox};
 use crate::worker::report::Access;
 use crate::worker::{Parts, Worker};
 
@@ -38,7 +38,8 @@ impl Running {
         let (ready_sender, ready) = crossbeam_channel::bounded::<io::Result<()>>(cpus.len());
         for ((index, &cpu), sockets) in (0u16..).zip(cpus).zip(sockets) {
             let (waker, wake) = Waker::new().map_err(system("an eventfd"))?;
-            let (post, inbox) = update::channel(WorkerIndex(index), event_sender.clone());
+            let (post, inbox) =
+                update::channel(WorkerIndex(index), event_sender.clone(), Bell::silent());
             links.push((post, waker));
             let counters = Arc::new(WorkerCounters::default());
             self.counters.push(Arc::clone(&counters));
@@ -55,7 +56,7 @@ impl Running {
                 events: event_sender.clone(),
             });
         }
-        self.control = Control::new(links, events);
+        self.control = Publisher::new(links, events);
         for start in starts {
             let worker = start.inbox.worker();
             let spawned = std::thread::Builder::new()

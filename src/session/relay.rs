@@ -194,6 +194,11 @@ impl Relay {
         !matches!(self.phase, Phase::Header { .. } | Phase::Connecting(_))
     }
 
+    /// Whether more may come from a side: it has neither finished nor gone.
+    pub fn is_source_open(&self, side: Side) -> bool {
+        self.directions[side.index()].source == Source::Open
+    }
+
     /// The client's PROXY protocol header, once it is complete and until an endpoint is connected.
     pub fn header(&self) -> Option<&Chunk> {
         self.header.as_ref()

@@ -5,16 +5,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::access::Micros;
-use crate::balance::Balancer;
-use crate::balance::endpoint::{Address, Endpoint};
-use crate::bounds::PICKS_MAX;
+use crate::balance::endpoint::{Address, Endpoint, TrialEnd, TrialPermit};
+use crate::balance::{Balancer, Candidates, Member, Role, Tried};
+use crate::bounds::{PICKS_MAX, TRIAL_TIME};
 use crate::error::{CloseReason, Errno};
 use crate::id::{ClusterId, Slot};
 use crate::ring::driver::{Driver, Operation};
 use crate::session::Side;
+use crate::time::Instant;
 use crate::view::ClusterView;
 use crate::worker::Worker;
 use crate::worker::introduce::NoBuffer;
+use crate::worker::outcome::Avoided;
 use crate::worker::sessions::Ending;
 use crate::worker::table::{Armed, Connection};
 
@@ -24,8 +26,18 @@ pub(super) struct ClusterState {
     pub(super) id: ClusterId,
     /// The state of its policy.
     pub(super) balancer: Balancer,
+    /// Endpoints that have just failed too often.
+    pub(super) avoided: Avoided,
     /// How many connections were made: local addresses take turns.
     connects: usize,
+}
+
+/// An endpoint in which a session is counted, and how it gets there.
+struct Picked {
+    endpoint: Arc<Endpoint>,
+    /// The local address to connect from.
+    source: Option<IpAddr>,
+    trial: Option<TrialPermit>,
 }
 
 impl ClusterState {
@@ -33,8 +45,39 @@ impl ClusterState {
         Self {
             id,
             balancer,
+            avoided: Avoided::default(),
             connects: 0,
         }
+    }
+
+    /// Chooses an endpoint and counts a session in there: one that has not just failed too often,
+    /// if there is one.
+    fn pick<'a>(
+        &mut self,
+        candidates: &'a Candidates,
+        tried: &Tried,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) -> Option<&'a Member> {
+        let avoided = self.avoided.beside(tried, now);
+        let first = avoided.and_then(|tried| self.pick_beside(candidates, &tried, rng));
+        first.or_else(|| self.pick_beside(candidates, tried, rng))
+    }
+
+    fn pick_beside<'a>(
+        &mut self,
+        candidates: &'a Candidates,
+        tried: &Tried,
+        rng: &mut fastrand::Rng,
+    ) -> Option<&'a Member> {
+        // Another worker may take the last place at an endpoint between a look and the count.
+        for _ in 0..PICKS_MAX {
+            let member = self.balancer.pick(candidates, tried, rng)?;
+            if member.endpoint.try_open_session(member.max_connections) {
+                return Some(member);
+            }
+        }
+        None
     }
 
     /// The local address to connect to `address` from, if the cluster says which.
@@ -62,11 +105,11 @@ impl<D: Driver> Worker<D> {
         self.count_timeout(key);
         self.abandon_attempt(key);
         match self.pick(key) {
-            Ok((endpoint, source)) => {
+            Ok(picked) => {
                 if self.sessions[key as usize].relay.tries() > 1 {
                     self.counters.retries.add(1);
                 }
-                self.connect_to(key, endpoint, source);
+                self.connect_to(key, picked);
             }
             Err(reason) => self.sessions[key as usize].relay.handle_no_endpoint(reason),
         }
@@ -86,7 +129,7 @@ impl<D: Driver> Worker<D> {
     /// Chooses an endpoint, counts the session in there, and says where to connect from.
     ///
     /// Errors: why there is none.
-    fn pick(&mut self, key: u32) -> Result<(Arc<Endpoint>, Option<IpAddr>), CloseReason> {
+    fn pick(&mut self, key: u32) -> Result<Picked, CloseReason> {
         let session = &self.sessions[key as usize];
         let found = self.view.cluster_of(session.listener as usize);
         let Some((place, cluster)) = found else {
@@ -96,40 +139,56 @@ impl<D: Driver> Worker<D> {
             return Err(CloseReason::NoEndpoint);
         };
         let (candidates, tried) = (&cluster.candidates, &session.tried);
-        // Another worker may take the last place at an endpoint between a look and the count.
-        for _ in 0..PICKS_MAX {
-            let Some(endpoint) = state.balancer.pick(candidates, tried, &mut self.rng) else {
-                break;
-            };
-            if endpoint.try_open_session() {
-                let address = endpoint.address.as_ref();
-                let source = address.and_then(|address| state.next_source(cluster, address));
-                return Ok((Arc::clone(endpoint), source));
+        let (worker, now) = (self.index, self.now);
+        let to_try = candidates.trials().find_map(|member| {
+            if !member.has_room() || tried.contains(member.endpoint.id) {
+                return None;
             }
+            let permit = member
+                .endpoint
+                .try_take_trial(worker, now, now + TRIAL_TIME)?;
+            if member.endpoint.try_open_session(member.max_connections) {
+                return Some((member, Some(permit)));
+            }
+            member.endpoint.end_trial(permit, TrialEnd::Unused);
+            None
+        });
+        let picked = to_try.or_else(|| {
+            let member = state.pick(candidates, tried, now, &mut self.rng)?;
+            let is_last = member.role == Role::LastResort;
+            Some((member, is_last.then_some(TrialPermit::LAST_RESORT)))
+        });
+        match picked {
+            Some((member, trial)) => Ok(Picked {
+                source: state.next_source(cluster, &member.endpoint.address),
+                endpoint: Arc::clone(&member.endpoint),
+                trial,
+            }),
+            None if candidates.is_any_full() => Err(CloseReason::EndpointsFull),
+            None => Err(CloseReason::NoEndpoint),
         }
-        Err(if candidates.is_any_full() {
-            CloseReason::EndpointsFull
-        } else {
-            CloseReason::NoEndpoint
-        })
     }
 
-    fn connect_to(&mut self, key: u32, endpoint: Arc<Endpoint>, source: Option<IpAddr>) {
+    fn connect_to(&mut self, key: u32, picked: Picked) {
+        let endpoint = picked.endpoint;
         let session = &mut self.sessions[key as usize];
         session.tried.add(endpoint.id);
-        let cluster = self.view.cluster_of(session.listener as usize);
-        let opened = match (&endpoint.address, cluster) {
-            (Some(address), Some((_, cluster))) => {
-                self.driver.open(address, &cluster.connect, source)
+        session.trial = picked.trial;
+        session.is_judged = false;
+        let opened = match self.view.cluster_of(session.listener as usize) {
+            Some((_, cluster)) => {
+                let options = &cluster.connect;
+                self.driver.open(&endpoint.address, options, picked.source)
             }
-            _ => Err(Errno(libc::EINVAL)),
+            None => Err(Errno(libc::EINVAL)),
         };
         let socket = match opened {
             Ok(socket) => socket,
             Err(errno) => {
-                endpoint.session_closed();
+                session.endpoint = Some(endpoint);
                 let reason = CloseReason::of_connect(errno);
-                return session.relay.handle_connect_failed(self.now, reason);
+                session.relay.handle_connect_failed(self.now, reason);
+                return self.conclude_connect(key, reason);
             }
         };
         let mut armed = Armed::default();
@@ -141,9 +200,8 @@ impl<D: Driver> Worker<D> {
             armed,
         });
         session.upstream = Some(slot);
-        if let (Some(connection), Some(address)) =
-            (self.connections.get_mut(slot), &endpoint.address)
-        {
+        if let Some(connection) = self.connections.get_mut(slot) {
+            let address = &endpoint.address;
             self.driver.connect(&connection.socket, slot, address);
         }
         session.endpoint = Some(endpoint);
@@ -166,6 +224,7 @@ impl<D: Driver> Worker<D> {
                 }
                 let started = session.relay.started();
                 session.progress.connect = Some(Micros::between(started, self.now));
+                self.measure(key, |times| &times.connect);
                 match self.preface(key) {
                     Ok(preface) => {
                         let relay = &mut self.sessions[key as usize].relay;
@@ -181,9 +240,9 @@ impl<D: Driver> Worker<D> {
                 if let Some(counters) = counters {
                     counters.connect_failures.add(1);
                 }
-                session
-                    .relay
-                    .handle_connect_failed(self.now, CloseReason::of_connect(errno));
+                let reason = CloseReason::of_connect(errno);
+                session.relay.handle_connect_failed(self.now, reason);
+                self.conclude_connect(key, reason);
             }
         }
         self.touch(key);
@@ -221,6 +280,7 @@ impl<D: Driver> Worker<D> {
             .is_some_and(|connection| connection.armed.contains(Operation::Connect));
         if under_way {
             endpoint.counters(self.index).connect_failures.add(1);
+            self.conclude_connect(key, CloseReason::ConnectTimeout);
         }
     }
 }

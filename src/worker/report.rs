@@ -31,12 +31,14 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Takes note of bytes from a side.
-    pub(super) fn add(&mut self, side: Side, bytes: u64, started: Instant, now: Instant) {
+    /// Takes note of bytes from a side. Returns whether they are the first of the endpoint.
+    pub(super) fn add(&mut self, side: Side, bytes: u64, started: Instant, now: Instant) -> bool {
         self.bytes[side.index()] += bytes;
-        if side == Side::Endpoint && self.first_byte.is_none() {
+        let is_first = side == Side::Endpoint && self.first_byte.is_none();
+        if is_first {
             self.first_byte = Some(Micros::between(started, now));
         }
+        is_first
     }
 }
 

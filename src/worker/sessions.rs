@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::access::Client;
 use crate::balance::Tried;
-use crate::balance::endpoint::Endpoint;
+use crate::balance::endpoint::{Endpoint, TrialEnd, TrialPermit};
 use crate::buffers::{Batch, Buffers, Chunk};
 use crate::error::CloseReason;
 use crate::id::{SessionId, Slot};
@@ -45,6 +45,10 @@ pub(super) struct Session {
     pub(super) touched: bool,
     /// What only matters to a session that lasts has been set.
     pub(super) settled: bool,
+    /// The right to try an endpoint that had failed.
+    pub(super) trial: Option<TrialPermit>,
+    /// What it says about its endpoint has been said.
+    pub(super) is_judged: bool,
 }
 
 impl Session {
@@ -122,6 +126,8 @@ impl<D: Driver> Worker<D> {
             pumps: [PumpKey::NONE; 2],
             touched: false,
             settled: false,
+            trial: None,
+            is_judged: false,
         });
         self.touch(key);
     }
@@ -158,7 +164,7 @@ impl<D: Driver> Worker<D> {
     pub(super) fn count_bytes(&mut self, key: u32, side: Side, bytes: u64) {
         let session = &mut self.sessions[key as usize];
         let started = session.relay.started();
-        session.progress.add(side, bytes, started, self.now);
+        let is_first = session.progress.add(side, bytes, started, self.now);
         match side {
             Side::Client => self.counters.client_bytes.add(bytes),
             Side::Endpoint => {
@@ -167,6 +173,10 @@ impl<D: Driver> Worker<D> {
                     endpoint.counters(self.index).bytes.add(bytes);
                 }
             }
+        }
+        if is_first {
+            self.conclude(key, TrialEnd::Succeeded);
+            self.measure(key, |times| &times.first_byte);
         }
     }
 
@@ -264,6 +274,10 @@ impl<D: Driver> Worker<D> {
     fn end_session(&mut self, key: u32, reason: CloseReason, ending: Ending) {
         if reason == CloseReason::ConnectTimeout {
             self.count_timeout(key);
+        }
+        if self.sessions.contains(key as usize) {
+            self.conclude_session(key, reason);
+            self.measure(key, |times| &times.duration);
         }
         let Some(mut session) = self.sessions.try_remove(key as usize) else {
             return;

@@ -21,7 +21,7 @@ use ringlane::ring::uring::{self, Socket, Uring};
 use ringlane::session::Transport;
 use ringlane::sys;
 use ringlane::sys::wake::Waker;
-use ringlane::update::{self, Event as News, Wake};
+use ringlane::update::{self, Bell, Event as News, Wake};
 use ringlane::worker::{Parts, Worker};
 use socket2::{Domain, SockAddr, SockRef, Type};
 
@@ -83,7 +83,7 @@ impl Kernel {
         }
         let (waker, watched) = Waker::new()?;
         let (events_sender, news) = update::events();
-        let (post, inbox) = update::channel(WorkerIndex(0), events_sender);
+        let (post, inbox) = update::channel(WorkerIndex(0), events_sender, Bell::silent());
         let mut desk = Desk::new(post, setup, addresses);
         let _not_asleep_yet = desk.publish(setup.weights);
         let (limit, counters) = (Arc::clone(&desk.limit), Arc::clone(&desk.counters));

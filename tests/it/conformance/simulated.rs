@@ -9,7 +9,7 @@ use ringlane::balance::endpoint::Address;
 use ringlane::id::WorkerIndex;
 use ringlane::session::ReceiveEnd;
 use ringlane::time::Instant;
-use ringlane::update::{self, Event as News, Wake};
+use ringlane::update::{self, Bell, Event as News, Wake};
 use ringlane::worker::{Parts, Turn, Worker};
 
 use super::script::{Kind, Setup};
@@ -79,7 +79,7 @@ impl Simulated {
             .map(|place| (place, driver.listen()))
             .collect();
         let (events_sender, news) = update::events();
-        let (post, inbox) = update::channel(WorkerIndex(0), events_sender);
+        let (post, inbox) = update::channel(WorkerIndex(0), events_sender, Bell::silent());
         let mut desk = Desk::new(post, setup, addresses);
         let _not_asleep_yet = desk.publish(setup.weights);
         let started = driver.network.now;

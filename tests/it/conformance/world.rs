@@ -96,7 +96,7 @@ impl Desk {
     pub(crate) fn new(post: Post, setup: Setup, addresses: Vec<Address>) -> Self {
         let endpoint = |(id, address): (u32, Address)| {
             let name = format!("endpoint {id}");
-            Arc::new(Endpoint::new(EndpointId(id), name, Some(address), 1))
+            Arc::new(Endpoint::new(EndpointId(id), name, address, 1))
         };
         Self {
             post,
@@ -145,6 +145,7 @@ impl Desk {
             epoch: Epoch(self.epoch),
             listeners: (0..self.setup.listeners).map(listener).collect(),
             clusters: (0u32..).zip(groups).map(cluster).collect(),
+            evictions: Vec::new(),
         }))
     }
 

@@ -170,6 +170,7 @@ impl Control {
             epoch: Epoch(self.epoch),
             listeners,
             clusters,
+            evictions: Vec::new(),
         }
     }
 }

@@ -12,7 +12,7 @@ use ringlane::limits::Limit;
 use ringlane::metrics::WorkerCounters;
 use ringlane::session::Settings;
 use ringlane::time::Instant;
-use ringlane::update;
+use ringlane::update::{self, Bell};
 use ringlane::worker::{Parts, Turn, Worker};
 
 use super::actors::Actors;
@@ -70,7 +70,7 @@ impl Run {
             make_room(&mut kernel, &mut network);
         }
         let endpoints = (0u32..).zip(&network.remotes).map(|(id, remote)| {
-            let address = Some(remote.address.clone());
+            let address = remote.address.clone();
             Arc::new(Endpoint::new(
                 EndpointId(id),
                 format!("endpoint {id}"),
@@ -81,7 +81,7 @@ impl Run {
         let endpoints = endpoints.collect();
         let deeds = random_deeds(&mut rng, network.now, listeners);
         let (events_sender, events) = update::events();
-        let (post, inbox) = update::channel(WorkerIndex(0), events_sender);
+        let (post, inbox) = update::channel(WorkerIndex(0), events_sender, Bell::silent());
         let control = Control::new((post, events), endpoints, listeners, settings, deeds);
         for at in control.times() {
             network.schedule(at.saturating_since(network.now), Event::Control);

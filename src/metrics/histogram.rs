@@ -1,0 +1,122 @@
+//! A histogram of times that one thread writes and others read.
+//!
+//! Buckets are log-linear: each power of two of microseconds is cut into four, so a value is known
+//! to a quarter, from a microsecond to more than an hour.
+//!
+//! Memory: 1 KiB.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::metrics::Counter;
+
+/// Bits of a value, after its first, that choose a bucket.
+const LINEAR_BITS: u32 = 2;
+
+/// How many buckets there are.
+pub const BUCKETS: usize = 127;
+
+/// Counts of values by size, with a single writer.
+#[derive(Debug)]
+pub struct Histogram {
+    buckets: [Counter; BUCKETS],
+    /// The sum of all values, in microseconds.
+    sum: Counter,
+}
+
+const _: () = assert!(size_of::<Histogram>() == 1024);
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self {
+            buckets: std::array::from_fn(|_| Counter::default()),
+            sum: Counter::default(),
+        }
+    }
+}
+
+impl Histogram {
+    /// Counts a value. Only the owner of the block that the histogram is in may call this.
+    ///
+    /// Cost: two loads and two stores of lines that no other thread writes.
+    pub fn record(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[bucket_of(micros)].add(1);
+        self.sum.add(micros);
+    }
+
+    /// The counts by bucket, in order.
+    pub fn counts(&self) -> impl Iterator<Item = u64> {
+        self.buckets.iter().map(Counter::value)
+    }
+
+    /// The sum of all values, in microseconds.
+    pub fn sum_micros(&self) -> u64 {
+        self.sum.value()
+    }
+}
+
+/// The bucket that counts a value.
+fn bucket_of(micros: u64) -> usize {
+    let first = 1 << LINEAR_BITS;
+    if micros < first {
+        return micros as usize;
+    }
+    let exponent = micros.ilog2();
+    let linear = (micros >> (exponent - LINEAR_BITS)) - first;
+    let bucket = ((exponent - LINEAR_BITS + 1) << LINEAR_BITS) as usize + linear as usize;
+    bucket.min(BUCKETS - 1)
+}
+
+/// The least value, in microseconds, that no longer belongs to a bucket; the last has no end.
+pub fn end_of(bucket: usize) -> Option<u64> {
+    if bucket + 1 >= BUCKETS {
+        return None;
+    }
+    let first = 1 << LINEAR_BITS;
+    let next = bucket as u64 + 1;
+    if next < first {
+        return Some(next);
+    }
+    let exponent = (next >> LINEAR_BITS) - 1;
+    Some((first + next % first) << exponent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_is_in_the_bucket_that_ends_after_it() {
+        let mut values: Vec<u64> = (0..5_000).collect();
+        values.extend((12..40).flat_map(|bits| [(1 << bits) - 1, 1 << bits, (1 << bits) + 1]));
+        for value in values {
+            let bucket = bucket_of(value);
+            assert!(end_of(bucket).is_none_or(|end| value < end), "{value}");
+            let begin = bucket.checked_sub(1).and_then(end_of).unwrap_or(0);
+            assert!(value >= begin, "{value}: bucket {bucket} begins at {begin}");
+        }
+    }
+
+    #[test]
+    fn buckets_are_narrow_up_to_an_hour() {
+        for bucket in 4..BUCKETS - 1 {
+            let (begin, end) = (end_of(bucket - 1), end_of(bucket));
+            let (begin, end) = (begin.expect("an end"), end.expect("an end"));
+            assert!(begin < end && end - begin <= begin.div_ceil(4));
+        }
+        let last = end_of(BUCKETS - 2).expect("an end");
+        assert!(last > 3_600_000_000, "{last}");
+    }
+
+    #[test]
+    fn what_is_recorded_is_counted() {
+        let histogram = Histogram::default();
+        for time in [Duration::ZERO, Duration::from_micros(7), Duration::MAX] {
+            histogram.record(time);
+        }
+        assert_eq!(histogram.counts().sum::<u64>(), 3);
+        assert_eq!(histogram.counts().nth(7), Some(1));
+        assert_eq!(histogram.counts().last(), Some(1));
+    }
+}
