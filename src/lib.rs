@@ -20,6 +20,7 @@
 pub mod access;
 pub mod balance;
 pub mod bounds;
+pub mod breaker;
 pub mod buffers;
 pub mod cli;
 pub mod config;
@@ -33,6 +34,7 @@ pub mod plan;
 pub mod process;
 pub mod ring;
 pub mod session;
+pub mod standing;
 pub mod sys;
 pub mod time;
 pub mod timer;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::plan::EndpointPlan;
 use crate::plan::failure::SessionPolicy;
+use crate::standing::AdminState;
 
 /// A question or an order, and where the answer goes.
 pub struct Request {
@@ -59,33 +60,6 @@ pub struct Change {
     pub weight: Option<u32>,
     /// What its operator wants of it.
     pub state: Option<AdminState>,
-}
-
-/// What an operator wants of an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AdminState {
-    /// It may be picked.
-    #[default]
-    Enabled,
-    /// It is not picked; its sessions may end by themselves.
-    Draining,
-    /// It is not picked; its sessions go as the cluster says.
-    Disabled,
-}
-
-impl AdminState {
-    /// Every state.
-    pub const ALL: [Self; 3] = [Self::Enabled, Self::Draining, Self::Disabled];
-
-    /// Its name in the interface.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Enabled => "enabled",
-            Self::Draining => "draining",
-            Self::Disabled => "disabled",
-        }
-    }
 }
 
 /// What is told.

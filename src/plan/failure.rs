@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct BreakerPlan {
     /// After so many failures in a row.
     pub failure_threshold: u32,
-    /// How long for the first time; each time in a row as often as it was ejected.
+    /// How long for the first time; each time in a row twice as long.
     pub open: Duration,
     /// At most so long.
     pub open_max: Duration,

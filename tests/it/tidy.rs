@@ -16,8 +16,8 @@ use std::process::Command;
 const LAYERS: [&[&str]; 5] = [
     &["bounds", "id", "error", "time"],
     &[
-        "metrics", "buffers", "timer", "limits", "session", "balance", "plan", "health", "view",
-        "access", "update",
+        "metrics", "buffers", "timer", "limits", "session", "balance", "plan", "health", "breaker",
+        "standing", "view", "access", "update",
     ],
     &["sys", "ring"],
     &["worker", "control"],
