@@ -153,6 +153,40 @@ pub const AVOIDED_MAX: usize = 8;
 /// How long a session may hold the permit to try an endpoint that was ejected.
 pub const TRIAL_TIME: Duration = Duration::from_secs(15);
 
+/// How many sessions a worker looks at in one turn when it ends those of an endpoint: 50 us.
+pub const SWEEP_SESSIONS: usize = 1024;
+
+/// In so many steps a new or recovered endpoint gets its share, where that is to be slow.
+pub const RAMP_STEPS: u32 = 10;
+
+/// How long after its time the order to end the sessions of a removed endpoint still stands, even
+/// if it seems to have none.
+pub const LEAVING_TIME: Duration = Duration::from_secs(10);
+
+/// A worker that has not turned for so long, although it was nudged, is stalled.
+pub const STALL_TIME: Duration = Duration::from_secs(3);
+
+/// How often control looks at everything, asked or not.
+pub const TICK_OF_CONTROL: Duration = Duration::from_secs(1);
+
+/// Views are published at most so often.
+pub const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long whoever has changed something waits for the workers to take it.
+pub const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(2);
+
+/// Submission queue entries of control's ring.
+pub const CONTROL_RING_ENTRIES: u32 = 256;
+
+/// The most orders of the process that may wait for control.
+pub const ORDERS_MAX: usize = 64;
+
+/// The most news that may wait for the process: one for each worker, and the end.
+pub const NEWS_MAX: usize = WORKERS_MAX + 2;
+
+/// The most requests of the admin interface that may wait for control.
+pub const REQUESTS_MAX: usize = 128;
+
 /// The most sessions a process allows itself, whatever its descriptors would allow.
 pub const SESSIONS_MAX: usize = 4 * 1024 * 1024;
 

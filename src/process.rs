@@ -11,9 +11,7 @@ pub mod datagrams;
 mod instance;
 mod listeners;
 mod privileges;
-mod resolve;
 mod serve;
-mod views;
 mod workers;
 
 pub use serve::{serve, stop_signals};
@@ -25,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::balance::endpoint::Endpoint;
-use crate::control::publisher::Publisher;
+use crate::control::{self, Control, News, Order};
 use crate::error::Errno;
 use crate::id::WorkerIndex;
 use crate::limits::Limit;
@@ -36,14 +34,11 @@ use crate::plan::place::Bind;
 use crate::plan::problems::Problem;
 use crate::ring::features::{Features, Unavailable};
 use crate::sys;
-use crate::update::{self, Command, Event};
-use crate::view::{ClusterView, ListenerView, View};
 use crate::worker::report::Access;
 use access::AccessLog;
 use instance::PidFile;
 use listeners::SocketFile;
-use views::Clusters;
-use workers::{Allowance, Common};
+use workers::{Allowance, Common, Workforce};
 
 /// Why nothing was started, or why what was started has ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -190,14 +185,15 @@ fn reason_of_bind(bind: &Bind, error: &io::Error) -> String {
 /// A running balancer.
 #[derive(Debug)]
 pub struct Running {
-    control: Publisher,
-    threads: Vec<JoinHandle<()>>,
+    control: Control,
+    workers: Vec<JoinHandle<()>>,
     binds: Vec<Bind>,
     endpoints: Vec<Arc<Endpoint>>,
     counters: Vec<Arc<WorkerCounters>>,
     session_limit: Arc<Limit>,
     /// The first worker that failed, and of what.
     failed: Option<(WorkerIndex, Errno)>,
+    is_over: bool,
     access_log: Option<AccessLog>,
     socket_files: Vec<SocketFile>,
     /// Given up last.
@@ -230,28 +226,11 @@ impl Running {
             listeners::bind(plan, cpus.len())?
         };
         privileges::drop_to(&plan.process, access_file(&plan.log))?;
-        for (position, cluster) in plan.clusters.iter().enumerate() {
-            sys::options::try_connecting(&cluster.options).map_err(|refused| {
-                let path = format!("clusters[{position}].{}", refused.option);
-                let message = refused.to_string();
-                ProcessError::Plan(vec![Problem::new(path, message)])
-            })?;
-        }
-        let Clusters { views, endpoints } = views::clusters(plan, cpus.len());
-        let mut running = Self {
-            control: Publisher::new(Vec::new(), update::events().1),
-            threads: Vec::new(),
-            binds: sockets.binds,
-            endpoints,
-            counters: Vec::new(),
-            session_limit: Arc::new(Limit::new(sessions)),
-            failed: None,
-            access_log,
-            socket_files: sockets.files,
-            _pid_file: pid_file,
-        };
+        try_connecting(plan)?;
+        let session_limit = Arc::new(Limit::new(sessions));
         let common = Common {
             features: *features,
+            session_limit: Arc::clone(&session_limit),
             buffers: workers::arena_buffers(sessions),
             pipes,
             wait: plan.workers.wait,
@@ -259,13 +238,30 @@ impl Running {
             access,
             process_id: fastrand::u64(..),
         };
-        if let Err(error) = running.spawn_workers(&cpus, sockets.by_worker, &common) {
-            running.stop();
-            // The start's failure says more than what ending it may bring up.
-            let _outcome = running.join();
-            return Err(error);
-        }
-        running.publish_first(views::listeners(plan), views);
+        let (bell, rung) = control::bell().map_err(system("what wakes control"))?;
+        let workforce = Workforce::start(&cpus, sockets.by_worker, &common, &bell)?;
+        let control = Control::start(control::Setup {
+            plan: plan.clone(),
+            publisher: workforce.publisher,
+            bell,
+            rung,
+            counters: workforce.counters.clone(),
+            session_limit: Arc::clone(&session_limit),
+        });
+        let mut running = Self {
+            control: control.map_err(system("control"))?,
+            workers: workforce.threads,
+            binds: sockets.binds,
+            endpoints: Vec::new(),
+            counters: workforce.counters,
+            session_limit,
+            failed: None,
+            is_over: false,
+            access_log,
+            socket_files: sockets.files,
+            _pid_file: pid_file,
+        };
+        running.await_serving();
         Ok(running)
     }
 
@@ -274,7 +270,7 @@ impl Running {
         &self.binds
     }
 
-    /// The endpoints, those included that are down.
+    /// The endpoints that there were at the start, those included that are down.
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
     }
@@ -293,30 +289,31 @@ impl Running {
     pub fn drain(&self, timeout: Duration) {
         let deadline = sys::clock::now() + timeout;
         self.remove_socket_files();
-        self.order(|| Command::Drain { deadline });
+        self.control.order(Order::Drain { deadline });
     }
 
     /// Tells the workers to reset every session now.
     pub fn stop(&self) {
         self.remove_socket_files();
-        self.order(|| Command::Stop);
+        self.control.order(Order::Stop);
     }
 
     /// Waits until every worker has ended, after [`drain`](Self::drain) or [`stop`](Self::stop).
     ///
     /// Errors: [`ProcessError::WorkerFailed`] if one ended because it could not go on.
     pub fn join(mut self) -> Result<(), ProcessError> {
-        while !self.control.all_stopped() {
-            match self.control.events().recv() {
-                Ok(event) => self.handle_event(event),
+        while !self.is_over {
+            match self.control.news().recv() {
+                Ok(news) => self.handle_news(news),
                 Err(_) => break,
             }
         }
-        for thread in self.threads.drain(..) {
+        for thread in self.workers.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a worker has panicked");
             }
         }
+        self.control.join();
         match self.failed {
             None => Ok(()),
             Some((worker, errno)) => Err(ProcessError::WorkerFailed { worker, errno }),
@@ -330,41 +327,49 @@ impl Running {
         }
     }
 
-    fn handle_event(&mut self, event: Event) {
-        if let Some((worker, errno)) = self.control.handle_event(event) {
-            tracing::error!(worker = worker.0, %errno, "a worker's ring has failed; stopping");
-            self.failed.get_or_insert((worker, errno));
-            self.stop();
+    /// Waits for control to say that it serves; it says so sooner or later, or ends.
+    fn await_serving(&mut self) {
+        while self.endpoints.is_empty() && !self.is_over {
+            match self.control.news().recv() {
+                Ok(News::Serving { endpoints }) => {
+                    self.endpoints = endpoints;
+                    return;
+                }
+                Ok(news) => self.handle_news(news),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn handle_news(&mut self, news: News) {
+        match news {
+            News::Serving { endpoints } => self.endpoints = endpoints,
+            News::WorkerFailed { worker, errno } => {
+                self.failed.get_or_insert((worker, errno));
+                self.remove_socket_files();
+            }
+            News::Ended => self.is_over = true,
         }
     }
 
     fn remove_socket_files(&self) {
         self.socket_files.iter().for_each(SocketFile::remove);
     }
-
-    fn order(&self, command: impl Fn() -> Command) {
-        for worker in self.control.command(command) {
-            tracing::error!(worker = worker.0, "the worker does not take commands");
-        }
-    }
-
-    fn publish_first(
-        &mut self,
-        listeners: Vec<Arc<ListenerView>>,
-        clusters: Vec<Arc<ClusterView>>,
-    ) {
-        let epoch = self.control.next_epoch();
-        self.control.publish(View {
-            epoch,
-            listeners,
-            clusters,
-            evictions: Vec::new(),
-        });
-        for worker in self.control.await_acknowledged(ACKNOWLEDGE_TIMEOUT) {
-            tracing::warn!(worker = worker.0, "the worker has not begun to accept yet");
-        }
-    }
 }
 
-/// How long a start waits for the workers to take the first view.
-const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Whether sockets to endpoints can have the options that they are to have.
+fn try_connecting(plan: &Plan) -> Result<(), ProcessError> {
+    for (position, cluster) in plan.clusters.iter().enumerate() {
+        sys::options::try_connecting(&cluster.options).map_err(|refused| {
+            let path = format!("clusters[{position}].{}", refused.option);
+            let message = refused.to_string();
+            ProcessError::Plan(vec![Problem::new(path, message)])
+        })?;
+    }
+    Ok(())
+}
+
+/// The machine refused this.
+fn system(what: &'static str) -> impl Fn(io::Error) -> ProcessError {
+    move |source| ProcessError::System { what, source }
+}

@@ -17,6 +17,7 @@
 mod accept;
 mod bulk;
 mod connect;
+mod evict;
 mod introduce;
 mod outcome;
 pub mod report;
@@ -44,6 +45,7 @@ use crate::view::View;
 use accept::Listener;
 use bulk::Pump;
 use connect::ClusterState;
+use evict::Evictions;
 use report::Access;
 use sessions::Session;
 use table::Table;
@@ -82,6 +84,8 @@ pub struct Worker<D: Driver> {
     view: Arc<View>,
     /// What this worker keeps for each cluster, in the order of the view's clusters.
     clusters: Vec<ClusterState>,
+    /// The endpoints whose sessions have to end.
+    evictions: Evictions,
     listeners: Vec<Listener<D::Socket>>,
     connections: Table<D::Socket>,
     sessions: Slab<Session>,
@@ -157,6 +161,7 @@ impl<D: Driver> Worker<D> {
             workers: parts.workers,
             view: Arc::new(no_view),
             clusters: Vec::new(),
+            evictions: Evictions::default(),
             listeners: parts.listeners.into_iter().map(Listener::new).collect(),
             // Address space only, until it is used: growing would copy every session at once.
             connections: Table::with_capacity(2 * sessions_max),
@@ -210,6 +215,7 @@ impl<D: Driver> Worker<D> {
         self.run_pumps();
         self.poll_touched();
         self.take_updates();
+        self.run_evictions();
         self.run_timers();
         self.poll_touched();
         self.feed_starved();
@@ -233,7 +239,8 @@ impl<D: Driver> Worker<D> {
             .next_look()
             .unwrap_or(Instant::NEVER)
             .min(self.retry_accept_at)
-            .min(self.rest_at);
+            .min(self.rest_at)
+            .min(self.evictions.next_due());
         if let Stage::Draining { deadline } | Stage::Stopping { deadline } = self.stage {
             until = until.min(deadline);
         }
@@ -378,18 +385,26 @@ impl<D: Driver> Worker<D> {
     }
 
     fn apply(&mut self, view: Arc<View>) {
-        let mut old = std::mem::take(&mut self.clusters);
-        for cluster in &view.clusters {
-            let is_same = |kept: &ClusterState| {
-                kept.id == cluster.id && kept.balancer.policy() == cluster.policy
+        let old = std::mem::take(&mut self.clusters);
+        let mut old: Vec<_> = old.into_iter().map(Some).collect();
+        for (place, cluster) in view.clusters.iter().enumerate() {
+            let is_same = |kept: &Option<ClusterState>| {
+                kept.as_ref().is_some_and(|kept| {
+                    kept.id == cluster.id && kept.balancer.policy() == cluster.policy
+                })
             };
-            let kept = old.iter().position(is_same);
-            let state = kept.map(|position| old.swap_remove(position));
+            // Nearly always it stands where it stood.
+            let kept = match old.get(place) {
+                Some(kept) if is_same(kept) => Some(place),
+                _ => old.iter().position(is_same),
+            };
+            let state = kept.and_then(|place| old[place].take());
             self.clusters.push(state.unwrap_or_else(|| {
                 let balancer = Balancer::new(cluster.policy, self.index, self.workers);
                 ClusterState::new(cluster.id, balancer)
             }));
         }
+        self.evictions.set(&view.evictions);
         let epoch = view.epoch;
         let retired = std::mem::replace(&mut self.view, view);
         let retired = (retired.epoch > Epoch(0)).then_some(retired);

@@ -1,4 +1,5 @@
 //! Every state meets every event; how long an endpoint stays out.
+#![forbid(unsafe_code)]
 
 use super::*;
 

@@ -1,14 +1,17 @@
-//! Publisher's side of the workers: gives them views and commands, takes in what they report.
+//! Control's side of the workers: gives them views and commands, takes in what they report.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::control::watch::{Found, Progress};
 use crate::error::Errno;
-use crate::id::{Epoch, WorkerIndex};
+use crate::id::{EndpointId, Epoch, WorkerIndex};
+use crate::metrics::WorkerCounters;
 use crate::sys::wake::Waker;
+use crate::time::Instant;
 use crate::update::{Command, Event, Post, Wake};
 use crate::view::View;
 
@@ -27,11 +30,21 @@ struct WorkerLink {
     waker: Waker,
     acknowledged: Epoch,
     stopped: bool,
+    progress: Progress,
+}
+
+/// What control has to look at.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report {
+    /// An endpoint's shared words.
+    Failing(EndpointId),
+    /// A worker that has ended because its ring has failed.
+    Failed(WorkerIndex, Errno),
 }
 
 impl Publisher {
-    /// Makes the publisher for the workers at the other ends, in the order of their indices.
-    pub fn new(links: Vec<(Post, Waker)>, events: Receiver<Event>) -> Self {
+    /// Makes control's side of the workers at the other ends, in the order of their indices.
+    pub fn new(links: Vec<(Post, Waker)>, events: Receiver<Event>, now: Instant) -> Self {
         let workers = links
             .into_iter()
             .map(|(post, waker)| WorkerLink {
@@ -39,6 +52,7 @@ impl Publisher {
                 waker,
                 acknowledged: Epoch(0),
                 stopped: false,
+                progress: Progress::new(now),
             })
             .collect();
         Self {
@@ -48,10 +62,9 @@ impl Publisher {
         }
     }
 
-    /// The channel that workers report by, for waiting on it beside other things. What comes out
-    /// of it is to be given to [`handle_event`](Self::handle_event).
-    pub fn events(&self) -> &Receiver<Event> {
-        &self.events
+    /// The number of the newest view.
+    pub fn published(&self) -> Epoch {
+        self.published
     }
 
     /// The number that the next view has to have.
@@ -64,30 +77,37 @@ impl Publisher {
         self.published = view.epoch;
         let view = Arc::new(view);
         for worker in &self.workers {
-            if worker.post.publish(Arc::clone(&view)) == Wake::Needed {
-                worker.waker.wake();
-            }
+            worker.wake(worker.post.publish(Arc::clone(&view)));
         }
     }
 
     /// Gives every worker a command. Returns the workers that could not take it: too many wait.
     pub fn command(&self, command: impl Fn() -> Command) -> Vec<WorkerIndex> {
         let mut refused = Vec::new();
-        for (index, worker) in (0u16..).zip(&self.workers) {
+        for (index, worker) in self.numbered() {
             match worker.post.try_command(command()) {
-                Ok(Wake::Needed) => worker.waker.wake(),
-                Ok(Wake::Awake) => {}
+                Ok(wake) => worker.wake(wake),
                 Err(_) if worker.stopped => {}
-                Err(_) => refused.push(WorkerIndex(index)),
+                Err(_) => refused.push(index),
             }
         }
         refused
     }
 
-    /// Takes in a report. Returns why a worker has failed, if that is what it says. A view that
-    /// comes back is freed here.
-    pub fn handle_event(&mut self, event: Event) -> Option<(WorkerIndex, Errno)> {
+    /// Takes in what workers have reported, until there is something to look at or nothing more.
+    /// Views that come back are freed here.
+    pub fn poll_report(&mut self) -> Option<Report> {
+        while let Ok(event) = self.events.try_recv() {
+            if let Some(report) = self.handle_event(event) {
+                return Some(report);
+            }
+        }
+        None
+    }
+
+    fn handle_event(&mut self, event: Event) -> Option<Report> {
         match event {
+            Event::Failing { endpoint } => Some(Report::Failing(endpoint)),
             Event::Acknowledged {
                 worker,
                 epoch,
@@ -98,44 +118,85 @@ impl Publisher {
                 }
                 None
             }
-            Event::Failing { endpoint: _ } => None,
             Event::Stopped { worker, failure } => {
                 if let Some(link) = self.workers.get_mut(usize::from(worker.0)) {
                     link.stopped = true;
                 }
-                failure.map(|errno| (worker, errno))
+                failure.map(|errno| Report::Failed(worker, errno))
             }
         }
     }
 
-    /// Waits until every worker acts by the newest view. Returns those that do not yet.
-    pub fn await_acknowledged(&mut self, timeout: Duration) -> Vec<WorkerIndex> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let pending = self.pending_workers();
-            if pending.is_empty() {
-                return pending;
-            }
-            match self.events.recv_deadline(deadline) {
-                Ok(event) => {
-                    self.handle_event(event);
-                }
-                Err(_) => return pending,
-            }
+    /// Tells every worker to stop and waits until it has: for a start that has failed.
+    pub fn stop(mut self) {
+        self.command(|| Command::Stop);
+        while !self.all_stopped() {
+            match self.events.recv() {
+                Ok(event) => self.handle_event(event),
+                Err(_) => return,
+            };
         }
     }
 
-    /// The workers that do not act by the newest view yet.
-    pub fn pending_workers(&self) -> Vec<WorkerIndex> {
-        (0u16..)
-            .zip(&self.workers)
-            .filter(|(_, worker)| !worker.stopped && worker.acknowledged < self.published)
-            .map(|(index, _)| WorkerIndex(index))
+    /// Looks whether workers work, and nudges those that may only have nothing to do. Returns
+    /// what is new.
+    pub fn watch(
+        &mut self,
+        counters: &[Arc<WorkerCounters>],
+        now: Instant,
+    ) -> Vec<(WorkerIndex, Stall)> {
+        let mut news = Vec::new();
+        for ((index, worker), counters) in (0u16..).zip(&mut self.workers).zip(counters) {
+            if worker.stopped {
+                continue;
+            }
+            match worker.progress.look(counters, now) {
+                Found::Moving => {}
+                Found::Idle => worker.wake(worker.post.nudge()),
+                Found::Stalled(time) => news.push((WorkerIndex(index), Stall::Begun(time))),
+                Found::Recovered(time) => news.push((WorkerIndex(index), Stall::Over(time))),
+            }
+        }
+        news
+    }
+
+    /// For each worker the view that it acts by, and how long it has been stalled if it is.
+    pub fn states(&self, now: Instant) -> impl Iterator<Item = (Epoch, Option<Duration>)> {
+        let workers = self.workers.iter();
+        workers.map(move |worker| (worker.acknowledged, worker.progress.stalled_for(now)))
+    }
+
+    /// The workers that do not act by this view yet, or by a newer one.
+    pub fn pending(&self, epoch: Epoch) -> Vec<WorkerIndex> {
+        self.numbered()
+            .filter(|(_, worker)| !worker.stopped && worker.acknowledged < epoch)
+            .map(|(index, _)| index)
             .collect()
     }
 
     /// Whether every worker has ended.
     pub fn all_stopped(&self) -> bool {
         self.workers.iter().all(|worker| worker.stopped)
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (WorkerIndex, &WorkerLink)> {
+        (0u16..).map(WorkerIndex).zip(&self.workers)
+    }
+}
+
+/// What is new about a worker's progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// It has not turned for so long.
+    Begun(Duration),
+    /// It turns again, after so long.
+    Over(Duration),
+}
+
+impl WorkerLink {
+    fn wake(&self, wake: Wake) {
+        if wake == Wake::Needed {
+            self.waker.wake();
+        }
     }
 }

@@ -43,7 +43,7 @@ pub fn serve(
 ) -> Result<(), ProcessError> {
     let ticks = tick(Duration::from_secs(1));
     let end = until.map_or_else(crossbeam_channel::never, crossbeam_channel::at);
-    let events = running.control.events().clone();
+    let news = running.control.news().clone();
     loop {
         select! {
             recv(signals) -> signal => match signal {
@@ -51,21 +51,21 @@ pub fn serve(
                 Ok(SIGHUP) => tracing::warn!("reload is not available in this version: restart to apply another configuration"),
                 _ => break,
             },
-            recv(events) -> event => match event {
-                Ok(event) => running.handle_event(event),
+            recv(news) -> news => match news {
+                Ok(news) => running.handle_news(news),
                 Err(_) => break,
             },
             recv(ticks) -> _ => observe(&running),
             recv(end) -> _ => break,
         }
-        if running.control.all_stopped() {
+        if running.is_over {
             return running.join();
         }
     }
     running.drain(drain_timeout);
     let open = running.session_limit().count();
     tracing::info!(sessions = open, timeout = ?drain_timeout, "stopping: sessions may end");
-    while !running.control.all_stopped() {
+    while !running.is_over {
         select! {
             recv(signals) -> signal => {
                 match signal {
@@ -77,8 +77,8 @@ pub fn serve(
                     }
                 }
             }
-            recv(events) -> event => match event {
-                Ok(event) => running.handle_event(event),
+            recv(news) -> news => match news {
+                Ok(news) => running.handle_news(news),
                 Err(_) => break,
             },
         }

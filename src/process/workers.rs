@@ -4,6 +4,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
 
 use crate::bounds::{
     ARENA_BUFFERS_MAX, ARENA_BUFFERS_MIN, DESCRIPTORS_KEPT, PIPES_PART, SESSIONS_MAX, WORKERS_MAX,
@@ -16,7 +19,7 @@ use crate::metrics::WorkerCounters;
 use crate::plan::problems::Problem;
 use crate::plan::{Plan, WaitMode};
 use crate::process::listeners::Listening;
-use crate::process::{ProcessError, Running};
+use crate::process::{ProcessError, system};
 use crate::ring::features::{Features, Unavailable};
 use crate::ring::uring::{Setup, Socket, Uring};
 use crate::sys::{self, wake::Waker};
@@ -24,25 +27,36 @@ use crate::update::{self, Bell, Event, Inbox};
 use crate::worker::report::Access;
 use crate::worker::{Parts, Worker};
 
-impl Running {
-    pub(super) fn spawn_workers(
-        &mut self,
+/// The workers' threads.
+pub(super) struct Workforce {
+    pub(super) threads: Vec<JoinHandle<()>>,
+    pub(super) counters: Vec<Arc<WorkerCounters>>,
+    pub(super) publisher: Publisher,
+}
+
+impl Workforce {
+    /// Starts a worker on each of these CPUs, with its sockets. They accept nothing until they are
+    /// given a view.
+    ///
+    /// Errors: what the first of them failed of; then none is left.
+    pub(super) fn start(
         cpus: &[usize],
         sockets: Vec<Vec<Listening>>,
         common: &Common,
-    ) -> Result<(), ProcessError> {
-        let system = |what| move |source| ProcessError::System { what, source };
+        bell: &Bell,
+    ) -> Result<Self, ProcessError> {
         let (event_sender, events) = update::events();
         let mut links = Vec::new();
         let mut starts = Vec::new();
+        let mut counters = Vec::new();
         let (ready_sender, ready) = crossbeam_channel::bounded::<io::Result<()>>(cpus.len());
         for ((index, &cpu), sockets) in (0u16..).zip(cpus).zip(sockets) {
             let (waker, wake) = Waker::new().map_err(system("an eventfd"))?;
-            let (post, inbox) =
-                update::channel(WorkerIndex(index), event_sender.clone(), Bell::silent());
+            let events = event_sender.clone();
+            let (post, inbox) = update::channel(WorkerIndex(index), events, bell.clone());
             links.push((post, waker));
-            let counters = Arc::new(WorkerCounters::default());
-            self.counters.push(Arc::clone(&counters));
+            let counted = Arc::new(WorkerCounters::default());
+            counters.push(Arc::clone(&counted));
             starts.push(Start {
                 cpu,
                 workers: cpus.len(),
@@ -50,13 +64,38 @@ impl Running {
                 wake,
                 sockets,
                 inbox,
-                counters,
-                session_limit: Arc::clone(&self.session_limit),
+                counters: counted,
                 ready: ready_sender.clone(),
                 events: event_sender.clone(),
+                bell: bell.clone(),
             });
         }
-        self.control = Publisher::new(links, events);
+        drop(ready_sender);
+        let mut workforce = Self {
+            threads: Vec::new(),
+            counters,
+            publisher: Publisher::new(links, events, sys::clock::now()),
+        };
+        let failure = workforce.spawn(starts, &event_sender);
+        let failure = failure.or_else(|| {
+            let failure = ready.into_iter().find_map(Result::err)?;
+            Some(Unavailable::of(Errno::from_io(&failure)).into())
+        });
+        match failure {
+            None => Ok(workforce),
+            Some(failure) => {
+                workforce.publisher.stop();
+                for thread in workforce.threads {
+                    let _panicked = thread.join();
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Starts the threads. One that cannot be started has stopped already.
+    fn spawn(&mut self, starts: Vec<Start>, events: &Sender<Event>) -> Option<ProcessError> {
+        let mut failure = None;
         for start in starts {
             let worker = start.inbox.worker();
             let spawned = std::thread::Builder::new()
@@ -65,22 +104,16 @@ impl Running {
             match spawned {
                 Ok(thread) => self.threads.push(thread),
                 Err(source) => {
-                    let failure = Some(Errno::from_io(&source));
-                    self.control
-                        .handle_event(Event::Stopped { worker, failure });
+                    let errno = Some(Errno::from_io(&source));
+                    let _told = events.send(Event::Stopped {
+                        worker,
+                        failure: errno,
+                    });
+                    failure = Some(system("a thread for each worker")(source));
                 }
             }
         }
-        drop(ready_sender);
-        if self.threads.len() < cpus.len() {
-            let source = io::Error::from(io::ErrorKind::WouldBlock);
-            return Err(system("a thread for each worker")(source));
-        }
-        let failure = ready.into_iter().find_map(Result::err);
-        if let Some(source) = failure {
-            return Err(Unavailable::of(Errno::from_io(&source)).into());
-        }
-        Ok(())
+        failure
     }
 }
 
@@ -88,6 +121,7 @@ impl Running {
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) features: Features,
+    pub(super) session_limit: Arc<Limit>,
     pub(super) buffers: usize,
     pub(super) pipes: usize,
     pub(super) wait: WaitMode,
@@ -106,9 +140,9 @@ struct Start {
     sockets: Vec<Listening>,
     inbox: Inbox,
     counters: Arc<WorkerCounters>,
-    session_limit: Arc<Limit>,
-    ready: crossbeam_channel::Sender<io::Result<()>>,
-    events: crossbeam_channel::Sender<Event>,
+    ready: Sender<io::Result<()>>,
+    events: Sender<Event>,
+    bell: Bell,
 }
 
 impl Start {
@@ -125,7 +159,7 @@ impl Start {
         }
         let setup = Setup {
             buffers: self.common.buffers,
-            slots: 2 * self.session_limit.max(),
+            slots: 2 * self.common.session_limit.max(),
             pipes: self.common.pipes,
             wait: self.common.wait,
         };
@@ -137,6 +171,7 @@ impl Start {
                     worker,
                     failure: None,
                 });
+                self.bell.ring();
                 return;
             }
         };
@@ -148,7 +183,7 @@ impl Start {
                 listeners: self.sockets.into_iter().map(listening).collect(),
                 inbox: self.inbox,
                 workers: self.workers,
-                session_limit: self.session_limit,
+                session_limit: self.common.session_limit,
                 waiting_max: self.common.waiting_max,
                 counters: self.counters,
                 access: self.common.access,
@@ -159,6 +194,7 @@ impl Start {
         };
         let failure: Option<Errno> = outcome.err();
         let _control_is_gone = self.events.send(Event::Stopped { worker, failure });
+        self.bell.ring();
     }
 }
 

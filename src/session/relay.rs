@@ -22,7 +22,6 @@
 //! - a reset is carried over as a reset, after the bytes that had been received before it.
 //!
 //! Actions are not queued: each is derived from the state when asked for, so none can be stale.
-//!
 //! While a direction is moved in bulk it has neither receives nor sends.
 //!
 //! Memory: 160 bytes per session.
@@ -194,7 +193,7 @@ impl Relay {
         !matches!(self.phase, Phase::Header { .. } | Phase::Connecting(_))
     }
 
-    /// Whether more may come from a side: it has neither finished nor gone.
+    /// Whether a side has neither finished nor gone.
     pub fn is_source_open(&self, side: Side) -> bool {
         self.directions[side.index()].source == Source::Open
     }

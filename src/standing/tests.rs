@@ -1,4 +1,5 @@
 //! Everything that can be said about an endpoint, and what comes of it; who is picked then.
+#![forbid(unsafe_code)]
 
 use super::*;
 

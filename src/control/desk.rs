@@ -1,0 +1,304 @@
+//! The desk: the one task that knows how things are and decides what follows.
+//!
+//! Each turn takes in all that has come, settles the roster, and tells whoever has to know: the log,
+//! the workers, the prober, clients of the admin interface. The first change goes out at once,
+//! further ones within 20 ms together.
+#![forbid(unsafe_code)]
+
+mod admin;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use futures_channel::mpsc;
+use futures_util::StreamExt;
+use monoio::io::AsyncReadRent;
+
+use crate::bounds::{PUBLISH_INTERVAL, REQUESTS_MAX, TICK_OF_CONTROL};
+use crate::control::publisher::{Publisher, Report, Stall};
+use crate::control::request::Request;
+use crate::control::roster::{Note, Roster, Severity};
+use crate::control::{LOOKUP_PATIENCE, News, Order, Setup};
+use crate::limits::Limit;
+use crate::metrics::WorkerCounters;
+use crate::sys::clock;
+use crate::time::Instant;
+use crate::update::{Bell, Command};
+use admin::Waiter;
+
+/// The task.
+pub(super) struct Desk {
+    roster: Roster,
+    publisher: Publisher,
+    counters: Vec<Arc<WorkerCounters>>,
+    session_limit: Arc<Limit>,
+    bell: Bell,
+    rung: mpsc::Receiver<()>,
+    orders: Receiver<Order>,
+    news: Sender<News>,
+    requests: mpsc::Receiver<Request>,
+    /// Clients who wait for workers to take a change.
+    waiters: Vec<Waiter>,
+    stage: Stage,
+    /// When views may be published again.
+    publish_at: Instant,
+    tick_at: Instant,
+    started: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Names are looked up; workers have no view yet.
+    Starting,
+    /// Workers have been given their first view.
+    Introducing,
+    Serving,
+    Draining,
+}
+
+impl Desk {
+    /// Sets it up, on the runtime's thread.
+    ///
+    /// Errors: the kernel's.
+    pub(super) fn new(
+        setup: Setup,
+        orders: Receiver<Order>,
+        news: Sender<News>,
+    ) -> io::Result<Self> {
+        let now = clock::now();
+        let (_requests, requests) = mpsc::channel(REQUESTS_MAX);
+        Ok(Self {
+            roster: Roster::new(&setup.plan, setup.counters.len()),
+            publisher: setup.publisher,
+            counters: setup.counters,
+            session_limit: setup.session_limit,
+            bell: setup.bell,
+            rung: hear(setup.rung)?,
+            orders,
+            news,
+            requests,
+            waiters: Vec::new(),
+            stage: Stage::Starting,
+            publish_at: now,
+            tick_at: now,
+            started: now,
+        })
+    }
+
+    /// Works until every worker has ended.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.turn();
+            if self.publisher.all_stopped() {
+                let _process_is_gone = self.news.send(News::Ended);
+                return;
+            }
+            self.wait().await;
+        }
+    }
+
+    /// Waits until there is something to do, and takes one thing of what has to be taken here.
+    async fn wait(&mut self) {
+        let time = self.next_deadline() - clock::now();
+        monoio::select! {
+            _ = self.rung.next() => {}
+            request = self.requests.next() => {
+                if let Some(request) = request {
+                    self.handle_request(request);
+                }
+            }
+            () = monoio::time::sleep(time.min(TICK_OF_CONTROL)) => {}
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let publish_at = match self.roster.is_unpublished() {
+            true => self.publish_at,
+            false => Instant::NEVER,
+        };
+        let waiters = self.waiters.iter().map(|waiter| waiter.deadline);
+        self.roster
+            .deadline()
+            .min(self.tick_at)
+            .min(publish_at)
+            .min(waiters.min().unwrap_or(Instant::NEVER))
+    }
+
+    /// Takes in what has come and tells what follows.
+    fn turn(&mut self) {
+        // Before looking: whoever leaves something from now on rings again.
+        self.bell.quiet();
+        let now = clock::now();
+        while let Ok(order) = self.orders.try_recv() {
+            self.handle_order(order);
+        }
+        while let Some(report) = self.publisher.poll_report() {
+            self.handle_report(report, now);
+        }
+        if now >= self.tick_at {
+            self.tick(now);
+        }
+        self.settle(now);
+        self.advance(now);
+        self.publish_if_due(now);
+        self.answer_waiters(now);
+    }
+
+    fn handle_order(&mut self, order: Order) {
+        match order {
+            Order::Drain { deadline } => {
+                self.stage = Stage::Draining;
+                self.command(|| Command::Drain { deadline });
+            }
+            Order::Stop => {
+                self.stage = Stage::Draining;
+                self.command(|| Command::Stop);
+            }
+        }
+    }
+
+    fn command(&self, command: impl Fn() -> Command) {
+        for worker in self.publisher.command(command) {
+            tracing::error!(worker = worker.0, "the worker does not take commands");
+        }
+    }
+
+    fn handle_report(&mut self, report: Report, now: Instant) {
+        match report {
+            Report::Failing(endpoint) => self.roster.look_at(endpoint, now),
+            Report::Failed(worker, errno) => {
+                tracing::error!(worker = worker.0, %errno, "a worker's ring has failed; stopping");
+                let _process_is_gone = self.news.try_send(News::WorkerFailed { worker, errno });
+                self.handle_order(Order::Stop);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.tick_at = now + TICK_OF_CONTROL;
+        self.roster.look_at_all(now);
+        for (worker, stall) in self.publisher.watch(&self.counters, now) {
+            let worker = worker.0;
+            match stall {
+                Stall::Begun(time) => tracing::error!(
+                    worker,
+                    "the worker has stalled: it has not turned for {time:.1?}; the others go on"
+                ),
+                Stall::Over(time) => {
+                    tracing::warn!(worker, "the worker turns again, after {time:.1?}");
+                }
+            }
+        }
+    }
+
+    /// Draws the conclusions and writes them to the log.
+    fn settle(&mut self, now: Instant) {
+        if self.stage == Stage::Starting {
+            return;
+        }
+        self.roster.settle(now);
+        for note in self.roster.take_notes() {
+            tell(&note);
+        }
+    }
+
+    /// Goes on with the start, if it is time.
+    fn advance(&mut self, now: Instant) {
+        let waited = now - self.started;
+        match self.stage {
+            Stage::Starting if self.roster.is_looked_up() || waited >= LOOKUP_PATIENCE => {
+                self.stage = Stage::Introducing;
+                self.started = now;
+                self.settle(now);
+                self.publish(now);
+            }
+            Stage::Introducing => {
+                let pending = self.publisher.pending(self.publisher.published());
+                if !pending.is_empty() && waited < ACKNOWLEDGE_PATIENCE {
+                    return;
+                }
+                for worker in pending {
+                    let worker = worker.0;
+                    tracing::warn!(worker, "the worker has not begun to accept yet");
+                }
+                let endpoints = self.roster.endpoints().cloned().collect();
+                let _process_is_gone = self.news.try_send(News::Serving { endpoints });
+                self.stage = Stage::Serving;
+            }
+            Stage::Starting | Stage::Serving | Stage::Draining => {}
+        }
+    }
+
+    fn publish_if_due(&mut self, now: Instant) {
+        let is_due = now >= self.publish_at && self.stage != Stage::Starting;
+        if is_due && self.roster.is_unpublished() {
+            self.publish(now);
+        }
+    }
+
+    fn publish(&mut self, now: Instant) {
+        let view = self.roster.publish(self.publisher.next_epoch());
+        self.publisher.publish(view);
+        self.publish_at = now + PUBLISH_INTERVAL;
+    }
+}
+
+/// Hears the bell: a task of its own, because a wait for a descriptor must not be given up.
+fn hear(rung: UnixStream) -> io::Result<mpsc::Receiver<()>> {
+    let mut rung = monoio::net::UnixStream::from_std(rung)?;
+    let (mut sender, receiver) = mpsc::channel(1);
+    monoio::spawn(async move {
+        let mut buffer = vec![0; 64];
+        loop {
+            let (outcome, back) = rung.read(buffer).await;
+            buffer = back;
+            match outcome {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            if sender
+                .try_send(())
+                .is_err_and(|error| error.is_disconnected())
+            {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+/// One line for each change.
+fn tell(note: &Note) {
+    let Note {
+        cluster,
+        subject,
+        happening,
+        eligible,
+        endpoints,
+    } = note;
+    let (what, why) = (happening.what, happening.why.as_str());
+    let took = happening.took.map(|took| tracing::field::debug(took));
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                cluster,
+                endpoint = subject.as_deref(),
+                why,
+                took,
+                left = %format_args!("{eligible} of {endpoints}"),
+                "{what}"
+            )
+        };
+    }
+    match happening.severity {
+        Severity::News => line!(info),
+        Severity::Warning => line!(warn),
+        Severity::Outage => line!(error),
+    }
+}
+
+/// How long a start waits for the workers to take the first view.
+const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(2);
