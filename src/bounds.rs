@@ -233,6 +233,59 @@ pub const CONFIG_FILES_MAX: usize = 1024;
 /// The most errors of a configuration that are told; further ones are counted.
 pub const CONFIG_ERRORS_MAX: usize = 1000;
 
+/// The most names that are looked up at a time; each has two sockets at most.
+pub const LOOKUPS_MAX: usize = 16;
+
+/// How long the look-up of one name may take in all.
+pub const LOOKUP_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// The least time between two look-ups of one name, whatever its time to live.
+pub const LOOKUP_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// The most time between two look-ups of one name, whatever its time to live.
+pub const LOOKUP_PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The most time before a look-up that failed is tried again, unless the shortest use of an answer
+/// is longer.
+pub const LOOKUP_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// The most addresses of one name, or of one service.
+pub const ADDRESSES_MAX: usize = 256;
+
+/// The most targets of one service.
+pub const SERVICE_TARGETS_MAX: usize = 64;
+
+/// The most aliases from a name to its addresses.
+pub const ALIASES_MAX: usize = 8;
+
+/// The largest answer that name servers are asked to send in a datagram, in bytes: it passes every
+/// ordinary path in one piece. Larger ones come over TCP.
+pub const DNS_PAYLOAD_BYTES: u16 = 1232;
+
+/// The largest datagram of a name server that is read, in bytes.
+pub const DNS_DATAGRAM_BYTES: usize = 4096;
+
+/// After so many datagrams that are no answer to what was asked, a name server is given up.
+pub const STRAY_ANSWERS_MAX: usize = 1024;
+
+/// The most name servers of `resolv.conf` that are asked.
+pub const NAME_SERVERS_MAX: usize = 3;
+
+/// The most search domains of `resolv.conf`.
+pub const SEARCH_DOMAINS_MAX: usize = 6;
+
+/// The largest `ndots` of `resolv.conf`.
+pub const NDOTS_MAX: u32 = 15;
+
+/// The largest `attempts` of `resolv.conf`.
+pub const NAME_ATTEMPTS_MAX: u32 = 5;
+
+/// The most bytes of `resolv.conf` and of `hosts` that are read.
+pub const NAME_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// How often it is looked, at most, whether they have changed.
+pub const NAME_FILES_LOOK: Duration = Duration::from_secs(1);
+
 /// The step of a worker's timers.
 pub const TICK: Duration = Duration::from_millis(10);
 
@@ -288,6 +341,7 @@ const _: () = {
         "a header fits one buffer"
     );
     assert!(CYCLE_SLOTS_MAX <= u16::MAX as usize);
+    assert!(DNS_PAYLOAD_BYTES as usize <= DNS_DATAGRAM_BYTES);
     assert!(ENDPOINTS_MAX <= u16::MAX as usize);
     assert!(
         CONFIG_BYTES_MAX < u32::MAX as usize,

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod desk;
+pub mod discovery;
 pub mod publisher;
 pub mod request;
 pub mod roster;

@@ -9,6 +9,7 @@ mod admin;
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,14 @@ use futures_util::StreamExt;
 use monoio::io::AsyncReadRent;
 
 use crate::bounds::{PUBLISH_INTERVAL, REQUESTS_MAX, TICK_OF_CONTROL};
+use crate::control::discovery::{self, Resolution, Resolver};
 use crate::control::publisher::{Publisher, Report, Stall};
 use crate::control::request::Request;
-use crate::control::roster::{Note, Roster, Severity};
+use crate::control::roster::{NameKey, Note, Roster, Severity};
 use crate::control::{LOOKUP_PATIENCE, News, Order, Setup};
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
+use crate::plan::Plan;
 use crate::sys::clock;
 use crate::time::Instant;
 use crate::update::{Bell, Command};
@@ -40,6 +43,10 @@ pub(super) struct Desk {
     orders: Receiver<Order>,
     news: Sender<News>,
     requests: mpsc::Receiver<Request>,
+    /// What has become of look-ups.
+    resolutions: mpsc::Receiver<Resolution>,
+    /// The names that are looked up, by the number of the look-up.
+    names: Vec<NameKey>,
     /// Clients who wait for workers to take a change.
     waiters: Vec<Waiter>,
     stage: Stage,
@@ -70,8 +77,12 @@ impl Desk {
     ) -> io::Result<Self> {
         let now = clock::now();
         let (_requests, requests) = mpsc::channel(REQUESTS_MAX);
+        let roster = Roster::new(&setup.plan, setup.counters.len());
+        let (names, resolutions) = look_up(&roster, &setup.plan);
         Ok(Self {
-            roster: Roster::new(&setup.plan, setup.counters.len()),
+            roster,
+            names,
+            resolutions,
             publisher: setup.publisher,
             counters: setup.counters,
             session_limit: setup.session_limit,
@@ -108,6 +119,11 @@ impl Desk {
             request = self.requests.next() => {
                 if let Some(request) = request {
                     self.handle_request(request);
+                }
+            }
+            resolution = self.resolutions.next() => {
+                if let Some(resolution) = resolution {
+                    self.handle_resolution(resolution);
                 }
             }
             () = monoio::time::sleep(time.min(TICK_OF_CONTROL)) => {}
@@ -174,6 +190,16 @@ impl Desk {
                 let _process_is_gone = self.news.try_send(News::WorkerFailed { worker, errno });
                 self.handle_order(Order::Stop);
             }
+        }
+    }
+
+    fn handle_resolution(&mut self, resolution: Resolution) {
+        let Some(name) = self.names.get(resolution.name) else {
+            return;
+        };
+        match resolution.outcome {
+            Ok(found) => self.roster.handle_lookup(*name, &found, clock::now()),
+            Err(error) => self.roster.handle_lookup_failure(*name, error.to_string()),
         }
     }
 
@@ -244,6 +270,19 @@ impl Desk {
         self.publisher.publish(view);
         self.publish_at = now + PUBLISH_INTERVAL;
     }
+}
+
+/// Starts to look names up.
+fn look_up(roster: &Roster, plan: &Plan) -> (Vec<NameKey>, mpsc::Receiver<Resolution>) {
+    let resolver = Rc::new(Resolver::new(&plan.dns));
+    let (sender, resolutions) = mpsc::channel(1);
+    let mut keys = Vec::new();
+    for (number, (key, place)) in roster.names().into_iter().enumerate() {
+        let watching = discovery::watch(Rc::clone(&resolver), number, place, sender.clone());
+        monoio::spawn(watching);
+        keys.push(key);
+    }
+    (keys, resolutions)
 }
 
 /// Hears the bell: a task of its own, because a wait for a descriptor must not be given up.

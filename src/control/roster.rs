@@ -26,7 +26,7 @@ use crate::view::{Eviction, ListenerView, View};
 use cluster::Cluster;
 
 pub use cluster::{Happening, Severity};
-pub use names::{Located, NameKey};
+pub use names::NameKey;
 
 /// Clusters and their endpoints.
 #[derive(Debug)]

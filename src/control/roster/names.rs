@@ -4,11 +4,11 @@
 //! stands for goes as if it had been removed. A look-up that failed changes nothing.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::balance::endpoint::{Address, Endpoint};
 use crate::bounds::{ENDPOINTS_MAX, WEIGHT_MAX};
+use crate::control::discovery::{Found, Located};
 use crate::control::roster::Roster;
 use crate::control::roster::cluster::Happening;
 use crate::control::roster::entry::{Entry, Origin};
@@ -32,17 +32,6 @@ pub(super) struct Name {
 pub struct NameKey {
     cluster: usize,
     name: usize,
-}
-
-/// An address that a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Located {
-    /// The address.
-    pub addr: SocketAddr,
-    /// Its share beside the name's other addresses.
-    pub weight: u32,
-    /// Its priority beside the name's other addresses.
-    pub priority: u16,
 }
 
 impl Roster {
@@ -125,7 +114,8 @@ impl Roster {
     }
 
     /// A name has been looked up, and stands for these now.
-    pub fn handle_lookup(&mut self, key: NameKey, located: &[Located], now: Instant) {
+    pub fn handle_lookup(&mut self, key: NameKey, answer: &Found, now: Instant) {
+        let located = &answer.targets;
         let cluster = &mut self.clusters[key.cluster];
         let name = &mut cluster.names[key.name];
         let plan = name.plan.clone();
@@ -155,6 +145,8 @@ impl Roster {
                         cluster.is_touched = true;
                     }
                 }
+                // An answer with a gap in it says nothing of what is not in it.
+                None if answer.incomplete.is_some() => {}
                 None => gone.push(entry.endpoint.id),
             }
         }

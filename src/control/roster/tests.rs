@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::balance::Role;
+use crate::control::discovery::{Found, Located};
 use crate::control::request::{Change, EndpointKey, Refusal};
 use crate::error::CloseReason;
 use crate::plan::failure::{SessionPolicy, WhenNoneHealthy};
@@ -98,6 +99,15 @@ impl Scene {
             endpoint.count_failure();
         }
         self.roster.look_at(endpoint.id, at(seconds));
+    }
+}
+
+fn found(targets: &[Located]) -> Found {
+    Found {
+        targets: targets.to_vec(),
+        ttl: Duration::from_secs(5),
+        incomplete: None,
+        left_out: 0,
     }
 }
 
@@ -320,7 +330,7 @@ fn a_name_stands_for_what_the_last_good_answer_said() {
     assert!(scene.roster.is_looked_up());
     scene
         .roster
-        .handle_lookup(name, &[located(1), located(2)], at(2));
+        .handle_lookup(name, &found(&[located(1), located(2)]), at(2));
     scene.settle(2);
     assert_eq!(scene.weights(), [30, 30]);
     let first = scene.endpoint("db.internal:5432 (10.0.0.1:5432)");
@@ -331,7 +341,7 @@ fn a_name_stands_for_what_the_last_good_answer_said() {
     assert_eq!(scene.weights(), [30, 30]);
     scene
         .roster
-        .handle_lookup(name, &[located(2), located(3)], at(4));
+        .handle_lookup(name, &found(&[located(2), located(3)]), at(4));
     let (_, told) = scene.settle(4);
     assert_eq!(told.len(), 3, "{told:?}");
     assert_eq!(scene.weights(), [30, 30]);
@@ -349,7 +359,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
         weight: 1,
         priority: 0,
     };
-    scene.roster.handle_lookup(name, &[located], at(1));
+    scene.roster.handle_lookup(name, &found(&[located]), at(1));
     scene.settle(1);
     let plan = |text: &str| text.parse::<EndpointPlan>().expect("an endpoint");
     let refused = [
