@@ -224,6 +224,57 @@ pub const ACCESS_LOSS_TOLD: Duration = Duration::from_secs(10);
 
 /// How long the end of the process waits for the access log.
 pub const ACCESS_FLUSH_TIME: Duration = Duration::from_millis(500);
+
+/// The most probes of endpoints that are under way at a time; further ones wait. There are never
+/// more than there are endpoints, and each holds a descriptor.
+pub const PROBES_MAX: usize = 256;
+
+/// Submission queue entries of the prober's ring; its completion queue has twice as many. A probe
+/// has one operation in flight and leaves at most two behind, a cancel and a close.
+pub const PROBER_ENTRIES: u32 = 512;
+
+/// The most reports of probes that may wait for control. Of what says nothing new there may be this
+/// many, for 2,000 endpoints those of a minute.
+pub const PROBE_REPORTS_MAX: usize = 64 * 1024;
+
+/// The first round of probes is over after this time, if no interval is longer.
+pub const PROBE_SPREAD: Duration = Duration::from_secs(1);
+
+/// The step of the prober's clock: probes that are due within it begin together, for one wake-up.
+pub const PROBE_TICK: Duration = Duration::from_millis(5);
+
+/// A probe whose timeout is noticed later than this, and later than one part in
+/// [`PROBE_LATE_PART`] of the timeout, counts neither way.
+pub const PROBE_LATE: Duration = Duration::from_millis(50);
+/// See [`PROBE_LATE`].
+pub const PROBE_LATE_PART: u32 = 4;
+
+/// Nothing that the prober waits for is further away than this; it looks again then.
+pub const PROBER_WAIT_MAX: Duration = Duration::from_secs(3600);
+
+/// How long whoever ends the prober waits for its thread.
+pub const PROBER_STOP_TIME: Duration = Duration::from_secs(1);
+
+/// The most bytes of a probe's answer that are looked through for what is expected.
+pub const PROBE_ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// The longest head of a probe's HTTP answer, in bytes, and the most headers in it.
+pub const PROBE_HEAD_BYTES_MAX: usize = 16 * 1024;
+/// See [`PROBE_HEAD_BYTES_MAX`].
+pub const PROBE_HEADERS_MAX: usize = 128;
+
+/// The most bytes of an HTTP answer's body that are looked through.
+pub const PROBE_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The most bytes of an HTTP answer in all: a body in small chunks is longer than what is in it.
+pub const PROBE_HTTP_BYTES_MAX: usize = 256 * 1024;
+
+/// The longest first line of a chunk of a body, in bytes.
+pub const PROBE_CHUNK_LINE_BYTES_MAX: usize = 256;
+
+/// What a probe reads at a time.
+pub const PROBE_READ_BYTES: usize = 4 * 1024;
+
 /// The most bytes of one configuration file.
 pub const CONFIG_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -339,6 +390,10 @@ const _: () = {
     assert!(
         PROXY_HEADER_BYTES_MAX <= BUFFER_BYTES,
         "a header fits one buffer"
+    );
+    assert!(
+        2 * PROBER_ENTRIES as usize >= 4 * PROBES_MAX,
+        "what all probes leave behind fits the prober's completion queue"
     );
     assert!(CYCLE_SLOTS_MAX <= u16::MAX as usize);
     assert!(DNS_PAYLOAD_BYTES as usize <= DNS_DATAGRAM_BYTES);

@@ -16,6 +16,7 @@
 
 pub mod desk;
 pub mod discovery;
+pub mod prober;
 pub mod publisher;
 pub mod request;
 pub mod roster;

@@ -1,10 +1,10 @@
 //! Sockets: making them, resetting them, asking about them.
 #![expect(
     unsafe_code,
-    reason = "connect(2) with AF_UNSPEC and ioctl(2) SIOCOUTQ"
+    reason = "connect(2) with AF_UNSPEC, ioctl(2) SIOCOUTQ, and the descriptor of a runtime's stream"
 )]
 
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -138,6 +138,48 @@ pub fn accept_waiting(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let (socket, _) = SockRef::from(&listener).accept()?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Begins to connect a TCP socket. Returns whether it is connected already; if not, it becomes
+/// writable when that is over, and [`take_error`] says how.
+///
+/// Errors: ECONNREFUSED, ENETUNREACH, EADDRNOTAVAIL and others of connect(2).
+pub fn begin_connect(socket: BorrowedFd<'_>, addr: SocketAddr) -> io::Result<bool> {
+    match SockRef::from(&socket).connect(&SockAddr::from(addr)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Tells how connecting ended.
+///
+/// Errors: why it failed.
+/// Source: connect(2), EINPROGRESS.
+pub fn take_error(socket: BorrowedFd<'_>) -> io::Result<()> {
+    SockRef::from(&socket).take_error()?.map_or(Ok(()), Err)
+}
+
+/// Sends what the kernel takes at once. Never raises a signal.
+///
+/// Errors: EAGAIN if it takes nothing now; EPIPE, ECONNRESET and others of send(2).
+pub fn send_some(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    SockRef::from(&socket).send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+}
+
+/// Receives what has come, 0 at the end of the stream.
+///
+/// Errors: EAGAIN if nothing has; ECONNRESET and others of recv(2).
+pub fn receive_some(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<usize> {
+    (&*SockRef::from(&socket)).read(into)
+}
+
+/// The descriptor of a stream of the runtime that control and the prober have, which does not lend
+/// it by itself.
+pub fn descriptor(stream: &monoio::net::UnixStream) -> BorrowedFd<'_> {
+    // SAFETY: the stream owns the descriptor and closes it when it is dropped, which the borrow
+    // does not allow before it has ended itself.
+    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
 }
 
 /// Says that no more bytes will be sent.
