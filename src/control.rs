@@ -17,6 +17,7 @@
 pub mod desk;
 pub mod discovery;
 pub mod prober;
+pub mod admin;
 pub mod publisher;
 pub mod request;
 pub mod roster;
