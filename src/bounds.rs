@@ -338,35 +338,49 @@ pub const NAME_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const NAME_FILES_LOOK: Duration = Duration::from_secs(1);
 /// The most connections to the admin interface at a time.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+
 /// Beyond them so many are told why they are turned away; further ones are closed.
 pub const ADMIN_REFUSALS_MAX: usize = 16;
+
 /// The most requests of one connection to the admin interface.
 pub const ADMIN_REQUESTS_MAX: u32 = 1000;
+
 /// The most bytes of a request's head, and of what is read ahead, in the admin interface.
 pub const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
+
 /// The most headers of a request to the admin interface.
 pub const ADMIN_HEADERS_MAX: usize = 64;
+
 /// The most bytes of a request's target in the admin interface: its path and its query.
 pub const ADMIN_TARGET_BYTES_MAX: usize = 2 * 1024;
+
 /// The most bytes of a request's body in the admin interface.
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
+
 /// How long the head of a request to the admin interface may take.
 pub const ADMIN_HEAD_TIME: Duration = Duration::from_secs(10);
+
 /// How long its body may take.
 pub const ADMIN_BODY_TIME: Duration = Duration::from_secs(30);
+
 /// How long control may take to answer it.
 pub const ADMIN_CONTROL_TIME: Duration = Duration::from_secs(5);
+
 /// How long all of it may take, from its first byte to the last of its answer.
 pub const ADMIN_REQUEST_TIME: Duration = Duration::from_secs(60);
+
 /// How long a connection to the admin interface may go without a request.
 pub const ADMIN_IDLE_TIME: Duration = Duration::from_secs(60);
+
 /// How long, and for how many bytes, the admin interface listens on after its last answer. A socket
 /// that is closed with bytes unread is reset, and the client may lose the answer.
 pub const ADMIN_LINGER_TIME: Duration = Duration::from_secs(1);
 /// See [`ADMIN_LINGER_TIME`].
 pub const ADMIN_LINGER_BYTES: usize = 4 * 1024 * 1024;
+
 /// How long the admin interface waits after it could not accept.
 pub const ADMIN_ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
 /// The longest drain that a request may ask for, 45 days: the longest timeout of a configuration.
 pub const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(45 * 24 * 60 * 60);
 

@@ -14,10 +14,10 @@
 //! Workers go on without it: what it tells them are views, and the last one holds.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod desk;
 pub mod discovery;
 pub mod prober;
-pub mod admin;
 pub mod publisher;
 pub mod request;
 pub mod roster;
@@ -38,8 +38,10 @@ use crate::id::WorkerIndex;
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
 use crate::plan::Plan;
+use crate::plan::admin::AdminPlan;
 use crate::time::Instant;
 use crate::update::Bell;
+use admin::AdminListener;
 use desk::Desk;
 use publisher::Publisher;
 
@@ -57,6 +59,18 @@ pub struct Setup {
     pub counters: Vec<Arc<WorkerCounters>>,
     /// The sessions that the process may have.
     pub session_limit: Arc<Limit>,
+    /// The admin interface, if there is one.
+    pub admin: Option<AdminSetup>,
+}
+
+/// What the admin interface starts with.
+pub struct AdminSetup {
+    /// Where it accepts.
+    pub listener: AdminListener,
+    /// Who may do what.
+    pub plan: AdminPlan,
+    /// The bearer token, if there is one.
+    pub token: Option<String>,
 }
 
 /// An order from the process.

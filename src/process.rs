@@ -8,6 +8,7 @@
 pub mod access;
 pub mod datagrams;
 
+mod admin;
 mod instance;
 mod listeners;
 mod privileges;
@@ -188,6 +189,7 @@ pub struct Running {
     control: Control,
     workers: Vec<JoinHandle<()>>,
     binds: Vec<Bind>,
+    admin_bind: Option<Bind>,
     endpoints: Vec<Arc<Endpoint>>,
     counters: Vec<Arc<WorkerCounters>>,
     session_limit: Arc<Limit>,
@@ -221,10 +223,13 @@ impl Running {
         let pid_file = plan.process.pid_file.as_deref().map(PidFile::take);
         let pid_file = pid_file.transpose()?;
         let (access_log, access) = open_access(&plan.log)?;
-        let sockets = {
+        let (sockets, admin) = {
             let _no_other_binds = instance::lock_binding()?;
-            listeners::bind(plan, cpus.len())?
+            let mut sockets = listeners::bind(plan, cpus.len())?;
+            let admin = admin::open(plan.admin.as_ref(), &mut sockets.files)?;
+            (sockets, admin)
         };
+        let (admin_bind, admin) = admin.unzip();
         privileges::drop_to(&plan.process, access_file(&plan.log))?;
         try_connecting(plan)?;
         let session_limit = Arc::new(Limit::new(sessions));
@@ -247,11 +252,13 @@ impl Running {
             rung,
             counters: workforce.counters.clone(),
             session_limit: Arc::clone(&session_limit),
+            admin,
         });
         let mut running = Self {
             control: control.map_err(system("control"))?,
             workers: workforce.threads,
             binds: sockets.binds,
+            admin_bind,
             endpoints: Vec::new(),
             counters: workforce.counters,
             session_limit,
@@ -268,6 +275,11 @@ impl Running {
     /// The places that clients can connect to, in the order of the plan, with their real ports.
     pub fn binds(&self) -> &[Bind] {
         &self.binds
+    }
+
+    /// Where the admin interface listens, with its real port.
+    pub fn admin_bind(&self) -> Option<&Bind> {
+        self.admin_bind.as_ref()
     }
 
     /// The endpoints that there were at the start, those included that are down.

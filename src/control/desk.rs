@@ -5,7 +5,7 @@
 //! further ones within 20 ms together.
 #![forbid(unsafe_code)]
 
-mod admin;
+mod answers;
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -19,18 +19,20 @@ use futures_util::StreamExt;
 use monoio::io::AsyncReadRent;
 
 use crate::bounds::{PUBLISH_INTERVAL, REQUESTS_MAX, TICK_OF_CONTROL};
+use crate::control::admin::{self, Admin};
 use crate::control::discovery::{self, Resolution, Resolver};
+use crate::control::prober::{ProbeReport, Prober};
 use crate::control::publisher::{Publisher, Report, Stall};
 use crate::control::request::Request;
 use crate::control::roster::{NameKey, Note, Roster, Severity};
-use crate::control::{LOOKUP_PATIENCE, News, Order, Setup};
+use crate::control::{AdminSetup, LOOKUP_PATIENCE, News, Order, Setup};
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
 use crate::plan::Plan;
 use crate::sys::clock;
 use crate::time::Instant;
 use crate::update::{Bell, Command};
-use admin::Waiter;
+use answers::Waiter;
 
 /// The task.
 pub(super) struct Desk {
@@ -43,6 +45,10 @@ pub(super) struct Desk {
     orders: Receiver<Order>,
     news: Sender<News>,
     requests: mpsc::Receiver<Request>,
+    /// Keeps the channels open where nobody else would send: an ended one is always ready.
+    _senders: (mpsc::Sender<Request>, mpsc::Sender<Resolution>),
+    /// Who probes endpoints, if any are to be.
+    prober: Option<(Prober, Receiver<ProbeReport>)>,
     /// What has become of look-ups.
     resolutions: mpsc::Receiver<Resolution>,
     /// The names that are looked up, by the number of the look-up.
@@ -76,9 +82,23 @@ impl Desk {
         news: Sender<News>,
     ) -> io::Result<Self> {
         let now = clock::now();
-        let (_requests, requests) = mpsc::channel(REQUESTS_MAX);
+        let (request_sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let (resolution_sender, resolutions) = mpsc::channel(1);
         let roster = Roster::new(&setup.plan, setup.counters.len());
-        let (names, resolutions) = look_up(&roster, &setup.plan);
+        let names = look_up(&roster, &setup.plan, &resolution_sender);
+        if let Some(AdminSetup {
+            listener,
+            plan,
+            token,
+        }) = setup.admin
+        {
+            let admin = Rc::new(Admin::new(plan, token));
+            monoio::spawn(admin::serve(listener, admin, request_sender.clone()));
+        }
+        let is_probed = setup.plan.clusters.iter().any(|plan| plan.health.is_some());
+        let prober = is_probed
+            .then(|| Prober::start(setup.bell.clone()))
+            .transpose()?;
         Ok(Self {
             roster,
             names,
@@ -91,6 +111,8 @@ impl Desk {
             orders,
             news,
             requests,
+            _senders: (request_sender, resolution_sender),
+            prober,
             waiters: Vec::new(),
             stage: Stage::Starting,
             publish_at: now,
@@ -104,6 +126,9 @@ impl Desk {
         loop {
             self.turn();
             if self.publisher.all_stopped() {
+                if let Some((prober, _)) = self.prober {
+                    prober.stop();
+                }
                 let _process_is_gone = self.news.send(News::Ended);
                 return;
             }
@@ -154,6 +179,7 @@ impl Desk {
         while let Some(report) = self.publisher.poll_report() {
             self.handle_report(report, now);
         }
+        self.take_probes();
         if now >= self.tick_at {
             self.tick(now);
         }
@@ -203,6 +229,15 @@ impl Desk {
         }
     }
 
+    fn take_probes(&mut self) {
+        let Some((_, reports)) = &self.prober else {
+            return;
+        };
+        while let Ok(report) = reports.try_recv() {
+            self.roster.handle_probe(report);
+        }
+    }
+
     fn tick(&mut self, now: Instant) {
         self.tick_at = now + TICK_OF_CONTROL;
         self.roster.look_at_all(now);
@@ -228,6 +263,11 @@ impl Desk {
         self.roster.settle(now);
         for note in self.roster.take_notes() {
             tell(&note);
+        }
+        if let Some((prober, _)) = &self.prober
+            && let Some(targets) = self.roster.take_targets()
+        {
+            prober.watch(targets);
         }
     }
 
@@ -273,16 +313,15 @@ impl Desk {
 }
 
 /// Starts to look names up.
-fn look_up(roster: &Roster, plan: &Plan) -> (Vec<NameKey>, mpsc::Receiver<Resolution>) {
+fn look_up(roster: &Roster, plan: &Plan, sender: &mpsc::Sender<Resolution>) -> Vec<NameKey> {
     let resolver = Rc::new(Resolver::new(&plan.dns));
-    let (sender, resolutions) = mpsc::channel(1);
     let mut keys = Vec::new();
     for (number, (key, place)) in roster.names().into_iter().enumerate() {
         let watching = discovery::watch(Rc::clone(&resolver), number, place, sender.clone());
         monoio::spawn(watching);
         keys.push(key);
     }
-    (keys, resolutions)
+    keys
 }
 
 /// Hears the bell: a task of its own, because a wait for a descriptor must not be given up.

@@ -13,11 +13,10 @@ mod status;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::balance::endpoint::Endpoint;
 use crate::bounds::LEAVING_TIME;
-use crate::health::HealthState;
+use crate::control::prober::{ProbeReport, Target};
 use crate::id::{EndpointId, Epoch, ListenerId};
 use crate::limits::Limit;
 use crate::plan::{self, Plan};
@@ -68,25 +67,6 @@ pub struct Note {
     pub endpoints: usize,
 }
 
-/// What a probe has found.
-#[derive(Clone, Debug)]
-pub struct Probed {
-    /// Of which endpoint.
-    pub endpoint: EndpointId,
-    /// Whether it succeeded; `None` if it says nothing, because it was late.
-    pub success: Option<bool>,
-    /// What it found, for people.
-    pub detail: String,
-    /// What is concluded from it and those before.
-    pub state: HealthState,
-    /// Failures in a row.
-    pub failures: u32,
-    /// How long it took.
-    pub took: Duration,
-    /// When it ended.
-    pub ended: Instant,
-}
-
 impl Roster {
     /// The roster of a plan without problems, for this many workers. Names stand for nothing yet.
     pub fn new(plan: &Plan, workers: usize) -> Self {
@@ -109,9 +89,9 @@ impl Roster {
     }
 
     /// Takes in what a probe has found.
-    pub fn handle_probe(&mut self, probed: Probed) {
-        if let Some((cluster, position)) = self.place_of(probed.endpoint) {
-            self.clusters[cluster].handle_probe(position, probed);
+    pub fn handle_probe(&mut self, report: ProbeReport) {
+        if let Some((cluster, position)) = self.place_of(report.endpoint) {
+            self.clusters[cluster].handle_probe(position, report);
         }
     }
 
@@ -172,6 +152,14 @@ impl Roster {
     /// What there is to tell.
     pub fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
+    }
+
+    /// The endpoints to be probed, if they are others than the last time or if it is the first.
+    pub fn take_targets(&mut self) -> Option<Vec<Target>> {
+        if !std::mem::take(&mut self.is_unprobed) {
+            return None;
+        }
+        Some(self.clusters.iter().flat_map(Cluster::targets).collect())
     }
 
     /// Every endpoint.

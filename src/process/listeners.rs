@@ -32,8 +32,8 @@ pub(super) struct Listeners {
 /// The file of a Unix socket, removed once: after that another instance may have made its own.
 #[derive(Debug)]
 pub(super) struct SocketFile {
-    path: PathBuf,
-    removed: Once,
+    pub(super) path: PathBuf,
+    pub(super) removed: Once,
 }
 
 impl SocketFile {
@@ -146,7 +146,7 @@ impl Listeners {
 
 /// Binds a Unix socket. The listener of an instance that was killed lives on for some milliseconds
 /// in the kernel, which ends that instance's ring meanwhile, so one in use is looked at again.
-fn listen_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<OwnedFd> {
+pub(super) fn listen_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<OwnedFd> {
     for _ in 0..LISTEN_RETRIES {
         match socket::listen_unix(path, mode, backlog) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::bounds::{NAME_BYTES_MAX, WEIGHT_MAX};
 use crate::control::admin::fault::{Fault, shown};
-use crate::control::request::{AdminState, Change};
+use crate::control::request::Change;
 use crate::plan::EndpointPlan;
 use crate::plan::place::Place;
+use crate::standing::AdminState;
 
 /// Reads a new endpoint.
 ///

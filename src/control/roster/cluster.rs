@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::balance::endpoint::TrialState;
 use crate::balance::{Candidates, Role};
 use crate::breaker::{BreakerEvent, BreakerState};
+use crate::control::prober::{Outcome, ProbeReport, Target};
+use crate::control::roster::Note;
 use crate::control::roster::entry::{Entry, LastProbe};
 use crate::control::roster::names::Name;
-use crate::control::roster::{Note, Probed};
 use crate::health::HealthState;
 use crate::id::ClusterId;
 use crate::metrics::ClusterCounters;
@@ -127,62 +128,54 @@ impl Cluster {
         self.is_touched = true;
     }
 
-    pub(super) fn handle_probe(&mut self, position: usize, probed: Probed) {
+    pub(super) fn handle_probe(&mut self, position: usize, report: ProbeReport) {
         let Some(plan) = &self.plan.health else {
             return;
         };
         let entry = &mut self.entries[position];
         let before = entry.health;
-        entry.health = probed.state;
-        entry.probe_failures = probed.failures;
-        if let Some(is_success) = probed.success {
-            let is_half_open = entry.breaker.state() == BreakerState::HalfOpen;
-            if let Some(breaker) = self.plan.breaker.filter(|_| is_half_open) {
-                let event = match is_success {
-                    true => BreakerEvent::Success,
-                    false => BreakerEvent::Failure,
-                };
-                let why = format!("a probe found: {}", probed.detail);
-                self.is_touched |= drive(
-                    entry,
-                    event,
-                    probed.ended,
-                    &breaker,
-                    why,
-                    &mut self.happenings,
-                );
-            }
+        entry.health = report.state;
+        entry.probe_failures = report.failures;
+        let detail = report.outcome.detail().to_string();
+        let event = match report.outcome {
+            Outcome::Success(_) => Some(BreakerEvent::Success),
+            Outcome::Failure(_) => Some(BreakerEvent::Failure),
+            Outcome::Late(_) => None,
+        };
+        let is_half_open = entry.breaker.state() == BreakerState::HalfOpen;
+        if let (Some(event), Some(plan), true) = (event, &self.plan.breaker, is_half_open) {
+            let why = format!("a probe found: {detail}");
+            let now = report.ended;
+            self.is_touched |= drive(entry, event, now, plan, why, &mut self.happenings);
         }
         let name = entry.endpoint.name.clone();
-        let happening = match (before, probed.state) {
+        let happening = match (before, report.state) {
             (before, now) if before == now => None,
             (_, HealthState::Down) if before == HealthState::Unknown => {
-                Some(Happening::warning("down", probed.detail.clone()))
+                Some(Happening::warning("down", detail.clone()))
             }
             (_, HealthState::Down) => {
-                let why = format!("{} ({} times in a row)", probed.detail, plan.fall);
+                let why = format!("{detail} ({} times in a row)", plan.fall);
                 Some(Happening::warning("down", why))
             }
-            (HealthState::Unknown, HealthState::Up) => {
-                Some(Happening::news("up", probed.detail.clone()))
-            }
+            (HealthState::Unknown, HealthState::Up) => Some(Happening::news("up", detail.clone())),
             (_, HealthState::Up) => {
-                let why = format!("{} ({} times in a row)", probed.detail, plan.rise);
+                let why = format!("{detail} ({} times in a row)", plan.rise);
                 Some(Happening::news("up", why))
             }
             (_, HealthState::Unknown) => None,
         };
         self.is_touched |= happening.is_some() || self.mode == Mode::LastResort;
         if let Some(happening) = happening {
-            let took = Some(probed.took);
+            let took = Some(report.took);
             self.happenings
                 .push((Some(name), Happening { took, ..happening }));
         }
         entry.last_probe = Some(LastProbe {
-            is_success: probed.success.unwrap_or(false),
-            detail: probed.detail,
-            took: probed.took,
-            ended: probed.ended,
+            is_success: report.outcome.is_success(),
+            detail,
+            took: report.took,
+            ended: report.ended,
         });
     }
 
@@ -378,6 +371,28 @@ impl Cluster {
             // Never settled: it has no endpoint that may be picked.
             None => Arc::new(self.make_view(Candidates::new(Vec::new()))),
         }
+    }
+
+    /// Its endpoints as they are to be probed; none if they are not.
+    pub(super) fn targets(&self) -> Vec<Target> {
+        let Some(health) = &self.plan.health else {
+            return Vec::new();
+        };
+        let (plan, connect) = (
+            Arc::new(health.clone()),
+            Arc::new(self.plan.options.clone()),
+        );
+        let send_proxy = self.plan.send_proxy.as_ref().map(|proxy| proxy.version);
+        let entries = self.entries.iter();
+        let target = |entry: &Entry| Target {
+            id: entry.endpoint.id,
+            address: entry.endpoint.address.clone(),
+            plan: Arc::clone(&plan),
+            place: entry.place,
+            connect: Arc::clone(&connect),
+            send_proxy,
+        };
+        entries.map(target).collect()
     }
 
     /// The endpoints whose sessions have to end.

@@ -3,9 +3,13 @@
 
 use super::*;
 use crate::balance::Role;
+use std::time::Duration;
+
 use crate::control::discovery::{Found, Located};
+use crate::control::prober::{Outcome, ProbeReport};
 use crate::control::request::{Change, EndpointKey, Refusal};
 use crate::error::CloseReason;
+use crate::health::HealthState;
 use crate::plan::failure::{SessionPolicy, WhenNoneHealthy};
 use crate::plan::health::{Check, HealthPlan};
 use crate::plan::place::Place;
@@ -81,14 +85,20 @@ impl Scene {
     }
 
     fn probe(&mut self, name: &str, state: HealthState, seconds: u64) {
-        self.roster.handle_probe(Probed {
+        let detail = "so".into();
+        self.roster.handle_probe(ProbeReport {
             endpoint: self.endpoint(name).id,
-            success: Some(state == HealthState::Up),
-            detail: "so".to_string(),
+            outcome: match state {
+                HealthState::Up => Outcome::Success(detail),
+                HealthState::Down => Outcome::Failure(detail),
+                HealthState::Unknown => Outcome::Late(detail),
+            },
             state,
+            changed: false,
             failures: u32::from(state == HealthState::Down),
             took: Duration::from_millis(1),
             ended: at(seconds),
+            is_first: false,
         });
     }
 
