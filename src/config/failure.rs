@@ -76,11 +76,12 @@ fn sessions(node: &Node, found: &mut Found) -> Option<SessionPolicies> {
 
 fn policy(node: &Node, path: &str, found: &mut Found) -> Option<SessionPolicy> {
     match &node.value {
+        Value::Text(text) if text == "keep" => Some(SessionPolicy::Keep),
+        Value::Text(text) if text == "reset" => Some(SessionPolicy::Reset),
         Value::Text(text) if text == "drain" => {
             found.add(node.mark, "say for how long: { \"drain\": \"30s\" }");
             None
         }
-        Value::Text(_) => choice(node, &POLICIES, found),
         Value::Object(_) => {
             let mut fields = Fields::of(node, path, found)?;
             let time = fields.require("drain", found, duration);
@@ -98,9 +99,4 @@ fn policy(node: &Node, path: &str, found: &mut Found) -> Option<SessionPolicy> {
 const NONE_HEALTHY: [(&str, WhenNoneHealthy); 2] = [
     ("refuse", WhenNoneHealthy::Refuse),
     ("try_least_failed", WhenNoneHealthy::TryLeastFailed),
-];
-
-const POLICIES: [(&str, SessionPolicy); 2] = [
-    ("keep", SessionPolicy::Keep),
-    ("reset", SessionPolicy::Reset),
 ];

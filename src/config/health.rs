@@ -180,16 +180,18 @@ fn bytes(node: &Node, path: &str, found: &mut Found) -> Option<Vec<u8>> {
 
 /// A status, or a range of them.
 fn status(node: &Node, found: &mut Found) -> Option<RangeInclusive<u16>> {
+    let code = |digits: &str| {
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse::<u16>().ok().filter(|_| is_number)
+    };
     let status = match &node.value {
-        Value::Number(number) => number.parse().ok().map(|status| status..=status),
-        Value::Text(text) => match text.split_once('-') {
-            Some((first, last)) => first
-                .parse()
-                .ok()
-                .zip(last.parse().ok())
-                .map(|(first, last)| first..=last),
-            None => text.parse().ok().map(|status| status..=status),
-        },
+        Value::Number(text) => code(text).map(|code| code..=code),
+        Value::Text(text) => {
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            code(first)
+                .zip(code(last))
+                .map(|(first, last)| first..=last)
+        }
         _ => None,
     };
     if status.is_none() {

@@ -6,6 +6,7 @@
 )]
 
 mod wrong;
+mod wrong_health;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -84,18 +85,18 @@ fn what_is_wrong_is_told_with_its_place_and_all_of_it() {
         }
     };
     check(wrong::WHOLE, "", "");
-    check(wrong::ROOT, &format!("{{{CLUSTER}, {LISTENER},\n"), "}");
+    let root = format!("{{{CLUSTER}, {LISTENER},\n");
+    check(wrong::ROOT, &root, "}");
+    check(wrong_health::ROOT, &root, "}");
     check(
         wrong::LISTENER,
         &format!("{{{CLUSTER}, \"listeners\": [{{\n"),
         "}]}",
     );
-    check(
-        wrong::CLUSTER,
-        &format!("{{{LISTENER}, \"clusters\": [{{\n"),
-        "}]}",
-    );
-    assert!(count > 100, "{count} configurations");
+    let cluster = format!("{{{LISTENER}, \"clusters\": [{{\n");
+    check(wrong::CLUSTER, &cluster, "}]}");
+    check(wrong_health::CLUSTER, &cluster, "}]}");
+    assert!(count > 200, "{count} configurations");
 }
 
 #[test]
@@ -485,11 +486,19 @@ fn words_and_a_configuration_exclude_each_other() {
                 "1",
                 "--idle-timeout",
                 "1h",
+                "--health",
+                "tcp",
+                "--admin",
+                "127.0.0.1:1",
             ],
             None,
         ),
         2,
-        &[&path, "--workers, --idle-timeout", "write what"],
+        &[
+            &path,
+            "--workers, --idle-timeout, --health, --admin is for",
+            "write what",
+        ],
     );
 }
 

@@ -79,3 +79,32 @@ fn is_host(host: &str) -> bool {
     let is_name = (1..=253).contains(&host.len()) && host.bytes().all(is_of_name);
     is_name || host.parse::<IpAddr>().is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::admin::PublicRoute;
+
+    #[test]
+    fn others_reach_it_only_with_a_token() {
+        let check = |bind: &str, token: Option<Secret>, expected: usize| {
+            let mut admin = AdminPlan::on(bind.parse().expect("a bind"));
+            admin.token = token;
+            // What needs no token is no way around it.
+            admin.public = Some(PublicRoute::ALL.to_vec());
+            let mut found = Problems(Vec::new());
+            check_admin(&admin, &mut found);
+            assert_eq!(found.0.len(), expected, "{bind}");
+        };
+        for local in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "unix:/a"] {
+            check(local, None, 0);
+        }
+        for bind in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[fd00::1]:1"] {
+            check(bind, None, 1);
+            check(bind, Some(Secret::Env("TOKEN".into())), 0);
+            check(bind, Some(Secret::File("/token".into())), 0);
+            check(bind, Some(Secret::Inline("token".into())), 0);
+            check(bind, Some(Secret::Inline(String::new())), 1);
+        }
+    }
+}
