@@ -136,6 +136,40 @@ pub const CYCLE_SLOTS_MAX: usize = 4096;
 /// The most connect attempts that one session may be configured to make.
 pub const TRIES_MAX: usize = 8;
 
+/// The greatest priority that may be configured for an endpoint; smaller ones go first.
+pub const PRIORITY_MAX: u16 = 255;
+
+/// The most successes or failures in a row that may be configured to change what is thought of an
+/// endpoint.
+pub const THRESHOLD_MAX: u32 = 1000;
+
+/// The shortest interval at which an endpoint may be probed, or a name looked up.
+pub const REPEAT_MIN: Duration = Duration::from_millis(10);
+
+/// The longest time for which a recovered endpoint may have less than its share.
+pub const SLOW_START_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The most bytes of any text or pattern that a probe sends or looks for.
+pub const PROBE_TEXT_BYTES_MAX: usize = 4096;
+
+/// The most statuses, or ranges of them, that one check may name.
+pub const PROBE_STATUSES_MAX: usize = 64;
+
+/// The most bytes of a secret.
+pub const SECRET_BYTES_MAX: usize = 4096;
+
+/// The most names that clients may address the admin interface by.
+pub const ADMIN_HOSTS_MAX: usize = 64;
+
+/// The most name servers that may be configured.
+pub const DNS_SERVERS_MAX: usize = 8;
+
+/// The longest that one name server may be configured to take for an answer.
+pub const DNS_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
+/// The most rounds in which all name servers are asked.
+pub const DNS_ATTEMPTS_MAX: u8 = 10;
+
 /// How often a session picks anew because another worker took the last place at the endpoint that
 /// it had picked.
 pub const PICKS_MAX: usize = 16;

@@ -2,15 +2,19 @@
 //!
 //! A file is JSON with comments and trailing commas; a folder is its fragments, merged. Three steps
 //! that each go on after an error: text becomes a `tree` that knows the place of everything in
-//! it, the tree is read into a [`Plan`] area by area (`whole`, `listeners`, `clusters`, `log`), and
+//! it, the tree is read into a [`Plan`] area by area (`whole`, `listeners`, `clusters`, ...), and
 //! what the plan itself finds impossible ([`Plan::problems`]) is led back to its place in the text.
 //! Start and `ringlane check` both come here; nothing else reads configurations.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod clusters;
+mod dns;
 mod errors;
+mod failure;
 mod fields;
 mod files;
+mod health;
 mod listeners;
 mod locate;
 mod log;
@@ -154,6 +158,8 @@ fn read_plan(root: &Node, found: &mut Found) -> Plan {
     if let Some(log) = fields.read("log", found, log::log) {
         plan.log = log;
     }
+    plan.admin = fields.read("admin", found, admin::admin);
+    fields.set("dns", &mut plan.dns, found, dns::dns);
     fields.finish(found);
     plan
 }

@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod datagrams;
+pub mod secret;
 
 mod admin;
 mod instance;

@@ -13,7 +13,10 @@ use crate::bounds::PIPES_MAX;
 use crate::cli::source::{self, Chosen};
 use crate::cli::{Failure, LogArguments, log, no_thread, parse_listen};
 use crate::config::{self, Config};
+use crate::plan::admin::AdminPlan;
 use crate::plan::cpus::CpuList;
+use crate::plan::health::{Check, HealthPlan, HttpCheck};
+use crate::plan::place::Bind;
 use crate::plan::problems::Problem;
 use crate::plan::{EndpointPlan, Plan};
 use crate::process::{self, ProcessError, Running};
@@ -29,8 +32,8 @@ pub(super) struct Arguments {
     /// Accept connections here: 127.0.0.1:8080 or [::]:8080; several times for several addresses
     #[arg(long, value_name = "ADDRESS:PORT", requires = "endpoints", value_parser = parse_listen)]
     listen: Vec<SocketAddr>,
-    /// An endpoint: HOST:PORT or unix:/PATH, then maybe ,weight=N (1; 0 is never picked) and
-    /// ,name=NAME; once for each endpoint
+    /// An endpoint: HOST:PORT, unix:/PATH or srv:_SERVICE._tcp.NAME, then maybe ,weight=N (1; 0 is
+    /// never picked) and ,name=NAME; once for each endpoint
     #[arg(long = "to", value_name = "ENDPOINT", requires = "listen")]
     endpoints: Vec<EndpointPlan>,
     /// How an endpoint is chosen: round_robin or least_conn
@@ -66,6 +69,12 @@ pub(super) struct Arguments {
     /// At most so many sessions at a time; further clients wait
     #[arg(long, value_name = "N")]
     max_sessions: Option<usize>,
+    /// How endpoints are probed: tcp, or http:/PATH for a GET; not at all without it
+    #[arg(long, value_name = "CHECK", value_parser = parse_health)]
+    health: Option<HealthPlan>,
+    /// Serve the admin interface here, on a loopback address: 127.0.0.1:9900
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen)]
+    admin: Option<SocketAddr>,
     #[command(flatten)]
     log: LogArguments,
 }
@@ -80,6 +89,22 @@ fn parse_workers(text: &str) -> Result<WorkerCount, String> {
             Ok(count) => Ok(WorkerCount(Some(count))),
             Err(_) => Err("expected `auto` or a number".to_string()),
         },
+    }
+}
+
+/// Reads `tcp` or `http:/PATH`.
+fn parse_health(text: &str) -> Result<HealthPlan, String> {
+    match text.split_once(':') {
+        None if text == "tcp" => Ok(HealthPlan::of(Check::Tcp)),
+        Some(("http", path)) if path.starts_with('/') && !path.starts_with("//") => {
+            let path = path.to_string();
+            let check = HttpCheck {
+                path,
+                ..HttpCheck::default()
+            };
+            Ok(HealthPlan::of(Check::Http(check)))
+        }
+        _ => Err("expected tcp, or http:/PATH with a path such as /healthz".to_string()),
     }
 }
 
@@ -99,6 +124,7 @@ impl Arguments {
         plan.process.drain_timeout = self.drain_timeout;
         plan.max_sessions = self.max_sessions;
         plan.log.level = self.log.log_level;
+        plan.admin = self.admin.map(|addr| AdminPlan::on(Bind::Tcp(addr)));
         for cluster in &mut plan.clusters {
             cluster.policy = self.balance;
             cluster.connect_timeout = self.connect_timeout;
@@ -106,6 +132,7 @@ impl Arguments {
             cluster.retry_within = self.retry_within;
             cluster.timeouts.idle = Some(self.idle_timeout);
             cluster.timeouts.half_close = Some(self.half_close_timeout);
+            cluster.health = self.health.clone();
         }
         plan
     }
@@ -197,6 +224,8 @@ fn option_of(path: &str) -> &str {
         Some("workers") => "--workers",
         Some("limits") => "--max-sessions",
         Some("process") => "--drain-timeout",
+        Some("admin") => "--admin",
+        _ if path.contains("].health") => "--health",
         _ => match last {
             "connect" => "--connect-timeout",
             "idle" => "--idle-timeout",
@@ -209,7 +238,7 @@ fn option_of(path: &str) -> &str {
 }
 
 /// Everything that can be said beside a configuration, or instead of one.
-const OPTIONS: [&str; 13] = [
+const OPTIONS: [&str; 15] = [
     CONFIG,
     "balance",
     "workers",
@@ -222,6 +251,8 @@ const OPTIONS: [&str; 13] = [
     "half_close_timeout",
     "drain_timeout",
     "max_sessions",
+    "health",
+    "admin",
     "log_level",
 ];
 
@@ -268,5 +299,21 @@ mod tests {
         assert_eq!(plan.process, default.process);
         assert_eq!(plan.clusters[0].policy, default.clusters[0].policy);
         assert_eq!(plan.log, default.log);
+        assert_eq!(plan.clusters[0].health, default.clusters[0].health);
+        assert_eq!(plan.admin, default.admin);
+    }
+
+    #[test]
+    fn checks_have_words() {
+        assert_eq!(parse_health("tcp"), Ok(HealthPlan::of(Check::Tcp)));
+        let http = parse_health("http:/up?full=1").expect("a check");
+        let check = HttpCheck {
+            path: "/up?full=1".to_string(),
+            ..HttpCheck::default()
+        };
+        assert_eq!(http, HealthPlan::of(Check::Http(check)));
+        for text in ["", "http", "http:", "http://a/", "https:/", "tcp:80", "TCP"] {
+            assert!(parse_health(text).is_err(), "{text}");
+        }
     }
 }

@@ -3,13 +3,14 @@
 
 use std::net::IpAddr;
 
-use crate::bounds::{CLUSTERS_MAX, ENDPOINTS_MAX, TRIES_MAX, WEIGHT_MAX};
+use crate::bounds::{CLUSTERS_MAX, ENDPOINTS_MAX, PRIORITY_MAX, TRIES_MAX, WEIGHT_MAX};
 use crate::config::errors::Found;
 use crate::config::fields::Fields;
-use crate::config::proxy;
 use crate::config::sockets::{session_timeouts, socket_options};
 use crate::config::tree::{Node, Value, cut};
 use crate::config::values::{duration, flag, list, name, number, one_or_list, parsed, text, wrong};
+use crate::config::{failure, health, proxy};
+use crate::plan::health::{Check, HealthPlan};
 use crate::plan::options::ConnectOptions;
 use crate::plan::place::Place;
 use crate::plan::{ClusterPlan, EndpointPlan};
@@ -53,6 +54,12 @@ fn cluster(node: &Node, position: usize, found: &mut Found) -> ClusterPlan {
         fast_open: fields.read("fast_open", found, flag).unwrap_or_default(),
         socket: socket_options(&mut fields, found),
     };
+    if let Some(node) = fields.take("health", found) {
+        // One that cannot be read is one all the same for what endpoints say about it.
+        let health = health::health(node, found);
+        cluster.health = Some(health.unwrap_or_else(|| HealthPlan::of(Check::Tcp)));
+    }
+    failure::failure(&mut fields, &mut cluster, found);
     fields.finish(found);
     cluster
 }
@@ -99,6 +106,11 @@ fn endpoint(node: &Node, found: &mut Found) -> Option<EndpointPlan> {
             let max_connections = fields.read("max_connections", found, |node, found| {
                 number(node, 1..=u32::MAX, found)
             });
+            let priority = fields.read("priority", found, |node, found| {
+                number(node, 0..=PRIORITY_MAX, found)
+            });
+            let backup = fields.read("backup", found, flag);
+            let probe = fields.read("health", found, health::probe_place);
             fields.finish(found);
             let default = EndpointPlan::at(place?);
             Some(EndpointPlan {
@@ -106,7 +118,10 @@ fn endpoint(node: &Node, found: &mut Found) -> Option<EndpointPlan> {
                 enabled: enabled.unwrap_or(default.enabled),
                 name,
                 max_connections,
-                ..default
+                priority: priority.unwrap_or(default.priority),
+                backup: backup.unwrap_or(default.backup),
+                probe: probe.unwrap_or(default.probe),
+                place: default.place,
             })
         }
         _ => {

@@ -39,6 +39,11 @@ impl<'a> Readable<'a> {
         let is_readable = |path: &str| self.is_readable(walk(self.root, path));
         let compared = if path.ends_with(".cluster") {
             "clusters"
+        } else if COMPARED_WITHIN_CLUSTER
+            .iter()
+            .any(|key| path.ends_with(key))
+        {
+            path.split('.').next().unwrap_or_default()
         } else if COMPARED_WITHIN.iter().any(|key| path.ends_with(key)) {
             around
         } else {
@@ -59,8 +64,22 @@ impl<'a> Readable<'a> {
     }
 }
 
+/// Keys of a cluster's check that have to fit its endpoints, and keys of those that have to fit it.
+const COMPARED_WITHIN_CLUSTER: [&str; 2] = [".health.port", ".health.address"];
+
 /// Keys that have to fit others of their object.
-const COMPARED_WITHIN: [&str; 3] = [".max_age_jitter", ".group", ".unix_mode"];
+const COMPARED_WITHIN: [&str; 10] = [
+    ".max_age_jitter",
+    ".group",
+    ".unix_mode",
+    ".health.timeout",
+    ".health.fast_interval",
+    ".health.body",
+    ".breaker.open_max",
+    "admin.bind",
+    "dns.min_ttl",
+    "dns.max_ttl",
+];
 
 /// The last node of a path that is there.
 fn walk<'a>(root: &'a Node, path: &str) -> &'a Node {

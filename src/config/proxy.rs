@@ -5,7 +5,7 @@ use crate::config::errors::Found;
 use crate::config::fields::Fields;
 use crate::config::tree::{Node, Value};
 use crate::config::values::{
-    choice, duration, flag, list, number, one_or_list, parsed, text, wrong,
+    choice, duration, flag, hexadecimal, list, number, one_or_list, parsed, text, wrong,
 };
 use crate::plan::proxy::{AcceptProxy, ProxyVersion, SendProxy};
 
@@ -101,23 +101,6 @@ fn kind(node: &Node, found: &mut Found) -> Option<u8> {
             None
         }
     }
-}
-
-fn hexadecimal(node: &Node, found: &mut Found) -> Option<Vec<u8>> {
-    let expected = "pairs of hexadecimal digits in quotes, such as \"00ff\"";
-    let digits = text(node, expected, found)?;
-    let pairs = digits.as_bytes().chunks(2).map(|pair| match pair {
-        [high, low] => {
-            let digit = |byte: u8| char::from(byte).to_digit(16);
-            u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
-        }
-        _ => None,
-    });
-    let bytes: Option<Vec<u8>> = pairs.collect();
-    if bytes.is_none() {
-        wrong(node, expected, found);
-    }
-    bytes
 }
 
 const TYPE: &str = "a type from 224 to 239, or \"0xE0\" to \"0xEF\"";

@@ -42,6 +42,11 @@ pub(super) fn name(node: &Node, found: &mut Found) -> Option<String> {
     Some(name.to_string())
 }
 
+/// A text of any kind.
+pub(super) fn string(node: &Node, found: &mut Found) -> Option<String> {
+    text(node, "a text in quotes", found).map(str::to_string)
+}
+
 /// `true` or `false`.
 pub(super) fn flag(node: &Node, found: &mut Found) -> Option<bool> {
     if let Value::Flag(flag) = node.value {
@@ -175,6 +180,40 @@ pub(super) fn off_or<'a, T>(
         Value::Flag(false) => Some(None),
         _ => read(node, found).map(Some),
     }
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) fn hexadecimal(node: &Node, found: &mut Found) -> Option<Vec<u8>> {
+    let expected = "pairs of hexadecimal digits in quotes, such as \"00ff\"";
+    let digits = text(node, expected, found)?;
+    let pairs = digits.as_bytes().chunks(2).map(|pair| match pair {
+        [high, low] => {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
+        }
+        _ => None,
+    });
+    let bytes: Option<Vec<u8>> = pairs.collect();
+    if bytes.is_none() {
+        wrong(node, expected, found);
+    }
+    bytes
+}
+
+/// A part of a hundred: a number, with a sign if it is a text.
+pub(super) fn percent(node: &Node, found: &mut Found) -> Option<u8> {
+    let digits = match &node.value {
+        Value::Number(number) => Some(number.as_str()),
+        Value::Text(text) => text.strip_suffix('%'),
+        _ => None,
+    };
+    let is_number = |digits: &&str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    let percent = digits.filter(is_number).and_then(|text| text.parse().ok());
+    let percent = percent.filter(|percent| *percent <= 100);
+    if percent.is_none() {
+        wrong(node, "per cent from 0 to 100, such as 50 or \"50%\"", found);
+    }
+    percent
 }
 
 /// The permissions of a file, in octal digits as chmod(1) has them.

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::bounds::SECRET_BYTES_MAX;
 use crate::plan::place::Bind;
 
 /// The admin interface.
@@ -83,6 +84,21 @@ pub enum Secret {
     Env(String),
     /// A file; white space at its end does not count.
     File(PathBuf),
+}
+
+impl Secret {
+    /// What keeps a value from being a secret that clients show in a header, if anything does.
+    pub fn fault(value: &str) -> Option<&'static str> {
+        if value.is_empty() {
+            Some("the token must not be empty")
+        } else if value.len() > SECRET_BYTES_MAX {
+            Some("the token must have at most 4096 bytes")
+        } else if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Some("the token must have no spaces, control characters or letters beyond ASCII")
+        } else {
+            None
+        }
+    }
 }
 
 impl fmt::Debug for Secret {

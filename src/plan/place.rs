@@ -95,7 +95,7 @@ impl fmt::Display for Place {
 impl FromStr for EndpointPlan {
     type Err = String;
 
-    /// Reads `HOST:PORT` or `unix:/PATH`, and after commas `weight=N`, `name=NAME` and
+    /// Reads `HOST:PORT`, `srv:NAME` or `unix:/PATH`, and after commas `weight=N`, `name=NAME` and
     /// `max_connections=N`.
     ///
     /// Errors: what is not understood and what was expected.
@@ -134,12 +134,18 @@ impl FromStr for EndpointPlan {
 impl FromStr for Place {
     type Err = String;
 
-    /// Reads `HOST:PORT` or `unix:/PATH`.
+    /// Reads `HOST:PORT`, `srv:_SERVICE._PROTOCOL.NAME` or `unix:/PATH`.
     ///
     /// Errors: what was expected.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return parse_unix(path).map(Self::Unix);
+        }
+        // A host may be named `srv`.
+        if let Some(name) = text.strip_prefix("srv:")
+            && name.parse::<u16>().is_err()
+        {
+            return parse_service(name).map(Self::Service);
         }
         if let Some((scheme, rest)) = text.split_once("://") {
             return Err(format!(
@@ -191,6 +197,29 @@ fn parse_connections(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A dot at the end is that of the root, which every name here is below.
+///
+/// Source: RFC 2782; RFC 1035, section 2.3.4, for the lengths.
+fn parse_service(text: &str) -> Result<String, String> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_of_label = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let is_label = |label: &str| (1..=63).contains(&label.len()) && label.chars().all(is_of_label);
+    let mut labels = name.split('.');
+    let is_service = labels
+        .by_ref()
+        .take(2)
+        .all(|label| label.len() > 1 && label.starts_with('_') && is_label(label));
+    let mut domain = labels.peekable();
+    if is_service && domain.peek().is_some() && domain.all(is_label) && name.len() <= 253 {
+        Ok(name.to_string())
+    } else {
+        Err(format!(
+            "`{text}` is no service; expected srv:_SERVICE._tcp.NAME, such as \
+             srv:_pg._tcp.example.com; its records have the ports"
+        ))
+    }
+}
+
 /// 107 bytes and a zero fit the kernel's address.
 fn parse_unix(path: &str) -> Result<PathBuf, String> {
     if path.starts_with('/') && path.len() <= 107 {
@@ -229,6 +258,10 @@ mod tests {
             0,
         );
         check("unix:/run/a.sock", Place::Unix("/run/a.sock".into()), 1);
+        let service = Place::Service("_pg._tcp.example.com".into());
+        check("srv:80", Place::Host("srv".into(), 80), 1);
+        check("srv:_pg._tcp.example.com", service.clone(), 1);
+        check("srv:_pg._tcp.example.com.,weight=2", service, 2);
         let named: EndpointPlan = "a:1,name=first,max_connections=7"
             .parse()
             .expect("an endpoint");
@@ -254,6 +287,31 @@ mod tests {
         check("a:80,weight=5,weight=7", "`weight` is given twice");
         check("::1:80", "[::1]:80");
         check("", "HOST:PORT");
+    }
+
+    #[test]
+    fn services_are_names_of_srv_records() {
+        let long = format!("srv:_a._tcp.{}", "a.".repeat(130));
+        let label = format!("srv:_a._tcp.{}", "a".repeat(64));
+        for text in [
+            "srv:",
+            "srv:.",
+            "srv:pg.example.com",
+            "srv:_pg._tcp",
+            "srv:_pg._tcp.",
+            "srv:_pg.tcp.example.com",
+            "srv:_._tcp.example.com",
+            "srv:_pg._tcp..com",
+            "srv:_pg._tcp.example.com:5432",
+            "srv:_pg._tcp.ex ample.com",
+            "srv:_pg._tcp.exämple.com",
+            "srv://_pg._tcp.example.com",
+            &long,
+            &label,
+        ] {
+            let error = text.parse::<Place>().expect_err(text);
+            assert!(error.contains("srv:_pg._tcp.example.com"), "{error}");
+        }
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! each other and to what is possible. One code for configurations and for the command line.
 #![forbid(unsafe_code)]
 
+mod failure;
+mod health;
+mod whole;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,7 +15,7 @@ use std::time::Duration;
 
 use crate::bounds::{
     CLUSTERS_MAX, ENDPOINTS_MAX, LISTENERS_MAX, NAME_BYTES_MAX, PIPES_MAX, PROXY_CUSTOM_BYTES_MAX,
-    SESSIONS_MAX, TRIES_MAX, WORKERS_MAX,
+    REPEAT_MIN, SESSIONS_MAX, TRIES_MAX, WORKERS_MAX,
 };
 use crate::plan::options::SocketOptions;
 use crate::plan::place::{Bind, Place};
@@ -76,6 +80,10 @@ impl Plan {
         {
             found.check_time("log.access.interval", interval);
         }
+        if let Some(admin) = &self.admin {
+            whole::check_admin(admin, &mut found);
+        }
+        whole::check_dns(&self.dns, &mut found);
         found.0
     }
 
@@ -89,7 +97,7 @@ impl Plan {
             let message = format!("at most {LISTENERS_MAX} binds are possible in all");
             found.add("listeners", message);
         } else {
-            check_binds(&self.listeners, found);
+            check_binds(self, found);
         }
         let mut names = HashMap::new();
         for (position, listener) in self.listeners.iter().enumerate() {
@@ -145,6 +153,8 @@ impl Plan {
             found.check_name(&path, &cluster.name);
             found.check_unique(&path, "clusters", &cluster.name, &mut names);
             check_endpoints(&path, cluster, found);
+            health::check(&path, cluster, found);
+            failure::check(&path, cluster, found);
             check_sources(&path, cluster, found);
             found.check_time(format!("{path}.timeouts.connect"), cluster.connect_timeout);
             found.check_time(format!("{path}.retry.within"), cluster.retry_within);
@@ -162,24 +172,28 @@ impl Plan {
 }
 
 /// Tells each bind that would get another one's connections, once.
-fn check_binds(listeners: &[ListenerPlan], found: &mut Problems) {
+fn check_binds(plan: &Plan, found: &mut Problems) {
+    let listeners = plan.listeners.iter().enumerate();
+    let binds = listeners.flat_map(|(position, listener)| {
+        let binds = listener.binds.iter().enumerate();
+        binds.map(move |(index, bind)| (format!("listeners[{position}].bind[{index}]"), bind))
+    });
+    let admin = plan.admin.as_ref();
+    let admin = admin.map(|admin| ("admin.bind".to_string(), &admin.bind));
     let mut earlier: Vec<(String, &Bind)> = Vec::new();
-    for (position, listener) in listeners.iter().enumerate() {
-        for (index, bind) in listener.binds.iter().enumerate() {
-            let path = format!("listeners[{position}].bind[{index}]");
-            let other = earlier.iter().find(|(_, other)| bind.overlaps(other));
-            if let Some((first, other)) = other {
-                let message = match bind {
-                    Bind::Tcp(addr) => {
-                        let port = addr.port();
-                        format!("{bind} and {other} are both port {port}: bind it once")
-                    }
-                    Bind::Unix(_) => format!("{bind} is bound twice"),
-                };
-                found.add_second(&path, message, first);
-            }
-            earlier.push((path, bind));
+    for (path, bind) in binds.chain(admin) {
+        let other = earlier.iter().find(|(_, other)| bind.overlaps(other));
+        if let Some((first, other)) = other {
+            let message = match bind {
+                Bind::Tcp(addr) => {
+                    let port = addr.port();
+                    format!("{bind} and {other} are both port {port}: bind it once")
+                }
+                Bind::Unix(_) => format!("{bind} is bound twice"),
+            };
+            found.add_second(&path, message, first);
         }
+        earlier.push((path, bind));
     }
 }
 
@@ -338,6 +352,19 @@ impl Problems {
     fn check_time(&mut self, path: impl Into<String>, time: Duration) {
         if time.is_zero() || time > TIMEOUT_MAX {
             self.add(path, "it must be more than 0 and at most 45 days");
+        }
+    }
+
+    /// The interval of something that is done again and again.
+    fn check_repeat(&mut self, path: impl Into<String>, time: Duration) {
+        if !(REPEAT_MIN..=TIMEOUT_MAX).contains(&time) {
+            self.add(path, "it must be from 10ms to 45 days");
+        }
+    }
+
+    fn check_percent(&mut self, path: impl Into<String>, percent: u8) {
+        if percent > 100 {
+            self.add(path, format!("{percent} is not from 0 to 100"));
         }
     }
 

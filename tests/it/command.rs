@@ -32,6 +32,8 @@ fn help_and_version_are_there() {
             "weight=N",
             "round_robin",
             "--drain-timeout",
+            "--health",
+            "--admin",
         ],
     );
 }
@@ -63,6 +65,19 @@ fn impossible_values_are_refused_with_what_was_expected() {
     check(&with(&["--workers", "many"]), 2, &["`auto`"]);
     check(&with(&["--idle-timeout", "5"]), 2, &["time unit"]);
     check(&with(&["--cpus", "5-1"]), 2, &["ends before it starts"]);
+    check(&with(&["--to", "srv:pg"]), 2, &["srv:_SERVICE._tcp.NAME"]);
+    for words in ["icmp", "http", "http://a/"] {
+        check(&with(&["--health", words]), 2, &["tcp, or http:/PATH"]);
+    }
+    check(&with(&["--admin", ":9900"]), 2, &["0.0.0.0:9900"]);
+    check(
+        &with(&["--admin", "0.0.0.0:9900", "--health", "http:/a b"]),
+        78,
+        &[
+            "--admin: a token is required off loopback",
+            "--health: it must have no spaces",
+        ],
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@
 )]
 
 mod wrong;
+mod wrong_health;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,8 +17,11 @@ use std::time::Duration;
 use jsonc_parser::ast::Value;
 use ringlane::bounds::{CONFIG_BYTES_MAX, CONFIG_ERRORS_MAX, PIPES_MAX};
 use ringlane::config;
-use ringlane::plan::Plan;
-use ringlane::plan::place::Bind;
+use ringlane::plan::admin::{PublicRoute, Secret};
+use ringlane::plan::failure::{SessionPolicies, SessionPolicy};
+use ringlane::plan::health::{Check, HealthPlan, HttpCheck, SendExpect};
+use ringlane::plan::place::{Bind, Place};
+use ringlane::plan::{EndpointPlan, Plan};
 
 use crate::support::program::{Program, output, ringlane};
 
@@ -81,18 +85,18 @@ fn what_is_wrong_is_told_with_its_place_and_all_of_it() {
         }
     };
     check(wrong::WHOLE, "", "");
-    check(wrong::ROOT, &format!("{{{CLUSTER}, {LISTENER},\n"), "}");
+    let root = format!("{{{CLUSTER}, {LISTENER},\n");
+    check(wrong::ROOT, &root, "}");
+    check(wrong_health::ROOT, &root, "}");
     check(
         wrong::LISTENER,
         &format!("{{{CLUSTER}, \"listeners\": [{{\n"),
         "}]}",
     );
-    check(
-        wrong::CLUSTER,
-        &format!("{{{LISTENER}, \"clusters\": [{{\n"),
-        "}]}",
-    );
-    assert!(count > 100, "{count} configurations");
+    let cluster = format!("{{{LISTENER}, \"clusters\": [{{\n");
+    check(wrong::CLUSTER, &cluster, "}]}");
+    check(wrong_health::CLUSTER, &cluster, "}]}");
+    assert!(count > 200, "{count} configurations");
 }
 
 #[test]
@@ -161,7 +165,7 @@ fn what_is_left_out_has_its_default() {
 
 #[test]
 fn every_key_reaches_the_plan() {
-    let read = config::check(&root().join("config/reference.jsonc")).expect("right");
+    let mut read = config::check(&root().join("config/reference.jsonc")).expect("right");
     let expected = Plan {
         process: ringlane::plan::ProcessPlan {
             user: Some("ringlane".into()),
@@ -177,6 +181,7 @@ fn every_key_reaches_the_plan() {
     assert_eq!(read.workers.count, None);
     assert_eq!(read.workers.pipes, PIPES_MAX);
     assert_eq!(read.workers.cpus, Some("0-3,6".parse().expect("CPUs")));
+    let other = read.clusters.pop().expect("a second cluster");
     let plan = format!("{read:#?}");
     // Every field of the listener, the cluster and the log that may be left out is there.
     let absent = plan
@@ -186,7 +191,13 @@ fn every_key_reaches_the_plan() {
     // An endpoint that is only an address, and the number of workers.
     assert_eq!(
         absent,
-        ["count: None,", "name: None,", "max_connections: None,"]
+        [
+            "count: None,",
+            "name: None,",
+            "max_connections: None,",
+            "address: None,",
+            "port: None,",
+        ]
     );
     let listener = &read.listeners[0];
     assert_eq!(listener.name, "web");
@@ -202,6 +213,85 @@ fn every_key_reaches_the_plan() {
     assert_eq!(send.custom, custom);
     assert!(send.checksum && send.unique_id && send.pass_on);
     assert_eq!(cluster.options.socket.dscp, Some(18));
+    let service = Place::Service("_redis._tcp.example.com".into());
+    assert_eq!(other.endpoints, [EndpointPlan::at(service)]);
+    let ping = Check::SendExpect(SendExpect {
+        send: b"PING\r\n".to_vec(),
+        expect: b"+PONG".to_vec(),
+    });
+    assert_eq!(other.health, Some(HealthPlan::of(ping)));
+    let sessions = SessionPolicies {
+        unhealthy: SessionPolicy::Drain(Duration::from_secs(10)),
+        disabled: SessionPolicy::Drain(Duration::from_secs(60)),
+        ..SessionPolicies::default()
+    };
+    assert_eq!(other.sessions, sessions);
+}
+
+#[test]
+fn what_is_left_out_fits_what_is_given() {
+    let health = |text: &str| {
+        let text = format!(
+            r#"{{"listeners": [{{"bind": "127.0.0.1:1"}}],
+                "clusters": [{{"name": "c", "endpoints": ["a:1"], "health": {text}}}]}}"#
+        );
+        plan(&text).clusters[0].health.clone().expect("a check")
+    };
+    let times = |text: &str| {
+        let health = health(text);
+        let times = [health.interval, health.fast_interval, health.timeout];
+        times.map(|time| time.as_millis())
+    };
+    assert_eq!(times(r#""tcp""#), [2000, 1000, 1000]);
+    assert_eq!(times(r#"{"type": "tcp"}"#), [2000, 1000, 1000]);
+    let text = r#"{"type": "tcp", "interval": "10s"}"#;
+    assert_eq!(times(text), [10_000, 5000, 1000]);
+    let text = r#"{"type": "tcp", "interval": "300ms"}"#;
+    assert_eq!(times(text), [300, 150, 300]);
+    let text = r#"{"type": "tcp", "interval": "10ms"}"#;
+    assert_eq!(times(text), [10, 10, 10]);
+    let text = r#"{"type": "tcp", "interval": "10s", "fast_interval": "10s", "timeout": "10s"}"#;
+    assert_eq!(times(text), [10_000; 3]);
+    let http = Check::Http(HttpCheck::default());
+    assert_eq!(health(r#""http""#), HealthPlan::of(http));
+    let jitter = health(r#"{"type": "tcp", "jitter": 25}"#).jitter_percent;
+    assert_eq!(jitter, 25);
+    let text = r#"{"listeners": [{"bind": "127.0.0.1:1"}], "dns": {"max_ttl": "1s"},
+        "clusters": [{"name": "c", "endpoints": ["a:1"], "breaker": {"open": "1h"}},
+            {"name": "d", "endpoints": ["a:1"], "breaker": false},
+            {"name": "e", "endpoints": ["a:1"], "breaker": "off"}]}"#;
+    let text = text.replace(r#"1"}], "dns""#, r#"1", "cluster": "c"}], "dns""#);
+    let plan = plan(&text);
+    let second = Duration::from_secs(1);
+    assert_eq!((plan.dns.min_ttl, plan.dns.max_ttl), (second, second));
+    let breaker = plan.clusters[0].breaker.expect("it is on");
+    assert_eq!(breaker.open_max, Duration::from_secs(3600));
+    assert_eq!(plan.clusters[1].breaker, None);
+    assert_eq!(plan.clusters[2].breaker, None);
+}
+
+#[test]
+fn a_token_is_in_no_error_and_in_no_output() {
+    let text = r#"{"listeners": [{"bind": "127.0.0.1:1"}],
+        "clusters": [{"name": "c", "endpoints": ["a:1"]}],
+        "admin": {"bind": "127.0.0.1:2", "token": TOKEN, "public": [], "hosts": "lb.example"}}"#;
+    let read = plan(&text.replace("TOKEN", r#""a-secret-word""#));
+    assert!(!format!("{read:?}").contains("a-secret-word"));
+    let admin = read.admin.expect("it is there");
+    assert_eq!(admin.token, Some(Secret::Inline("a-secret-word".into())));
+    assert!(!admin.is_public(PublicRoute::Metrics));
+    for (token, expected) in [
+        (
+            "76543210",
+            r#"{ "env": "NAME" }, { "file": "/PATH" } or a text"#,
+        ),
+        (r#""a secret word""#, "no spaces"),
+        (r#""""#, "must not be empty"),
+    ] {
+        let said = errors(text.replace("TOKEN", token)).join("\n");
+        assert!(said.contains(expected), "{said}");
+        assert!(!said.contains("secret word") && !said.contains("7654"));
+    }
 }
 
 #[test]
@@ -396,11 +486,19 @@ fn words_and_a_configuration_exclude_each_other() {
                 "1",
                 "--idle-timeout",
                 "1h",
+                "--health",
+                "tcp",
+                "--admin",
+                "127.0.0.1:1",
             ],
             None,
         ),
         2,
-        &[&path, "--workers, --idle-timeout", "write what"],
+        &[
+            &path,
+            "--workers, --idle-timeout, --health, --admin is for",
+            "write what",
+        ],
     );
 }
 
@@ -467,6 +565,9 @@ fn every_key_is_in_the_reference_and_in_the_readme() {
     let root_value = tree.expect("JSON").value.expect("an object");
     let mut shown = BTreeSet::new();
     collect(&root_value, "", &mut shown);
+    // Of two that exclude each other one is in a comment.
+    assert!(text.contains(r#"{ "env": "NAME" }"#));
+    shown.insert("admin.token.env".to_string());
     assert_eq!(
         known, shown,
         "what the reader knows, and config/reference.jsonc"

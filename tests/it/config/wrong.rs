@@ -102,9 +102,9 @@ pub(super) const WHOLE: &[(&str, &[&str])] = &[
             "1:2: unknown key `lisen`; did you mean `listeners`?",
             "1:14: unknown key `maxconn`; did you mean `limits.max_sessions`?",
             "1:28: unknown key `global`; did you mean `process`?",
-            "1:42: `admin` is not available in this version",
+            "1:51: the key `bind` is missing",
             "1:55: unknown key `ssl`; `tls` is not available in this version",
-            "1:66: unknown key `foo`; expected workers, limits, process, listeners, clusters, log",
+            "1:66: unknown key `foo`; expected workers, limits, process, listeners, clusters, log, admin, dns",
         ],
     ),
     (
@@ -488,9 +488,8 @@ pub(super) const CLUSTER: &[(&str, &[&str])] = &[
         r#""name": "c", "endpoints": [{"address": "a:1", "maxconn": 5, "backup": true, "check": true, "prio": 1, "ssl": 1}]"#,
         &[
             "2:47: unknown key `maxconn`; did you mean `max_connections`?",
-            "2:61: `backup` is not available in this version",
-            "2:77: unknown key `check`; `health` is not available in this version",
-            "2:92: unknown key `prio`; `priority` is not available in this version",
+            "2:77: unknown key `check`; did you mean `clusters[].health`?",
+            "2:92: unknown key `prio`; did you mean `priority`?",
             "2:103: unknown key `ssl`; `tls` is not available in this version",
         ],
     ),
@@ -589,9 +588,8 @@ pub(super) const CLUSTER: &[(&str, &[&str])] = &[
     (
         r#""name": "c", "endpoints": ["a:1"], "health": {}, "health_check": {}, "breaker": {}, "sticky": true, "pool": 5"#,
         &[
-            "2:36: `health` is not available in this version",
-            "2:50: unknown key `health_check`; `health` is not available in this version",
-            "2:70: `breaker` is not available in this version",
+            "2:46: the key `type` is missing",
+            "2:50: unknown key `health_check`; did you mean `health`?",
             "2:85: unknown key `sticky`; `affinity` is not available in this version",
             "2:101: `pool` is not available in this version",
         ],
@@ -610,7 +608,7 @@ pub(super) const CLUSTER: &[(&str, &[&str])] = &[
     (
         r#""name": "ümlaut", "colour": "é", "endpoints": ["ä:1", "ö"]"#,
         &[
-            "2:19: unknown key `colour`; expected name, balance, endpoints, timeouts, retry, send_proxy_protocol, source, fast_open, keepalive, user_timeout, interface, mark, dscp, congestion",
+            "2:19: unknown key `colour`; expected name, balance, endpoints, timeouts, retry, send_proxy_protocol, source, fast_open, keepalive, user_timeout, interface, mark, dscp, congestion, health, breaker, when_none_healthy, panic_threshold, sessions, slow_start",
             "2:55: `ö` has no port from 1 to 65535; expected HOST:PORT or unix:/PATH",
         ],
     ),
