@@ -16,11 +16,12 @@ use serde_json::Value;
 
 use super::*;
 use crate::control::request::{
-    AdminState, Answer, Change, ClusterStatus, EndpointKey, EndpointStatus, ProbeStatus, Refusal,
-    Request, Wanted,
+    Answer, Change, ClusterStatus, EndpointKey, EndpointStatus, ProbeStatus, Refusal, Request,
+    Wanted,
 };
 use crate::plan::admin::PublicRoute;
 use crate::plan::place::Bind;
+use crate::standing::AdminState;
 
 /// Nothing here takes as long.
 const PATIENCE: Duration = Duration::from_secs(20);
