@@ -16,6 +16,7 @@ mod hardships;
 mod instances;
 mod lifecycle;
 mod limits;
+mod live_names;
 mod proxy_accept;
 mod proxy_corpus;
 mod proxy_send;
