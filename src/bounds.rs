@@ -199,6 +199,12 @@ pub const CONFIG_FILES_MAX: usize = 1024;
 /// The most errors of a configuration that are told; further ones are counted.
 pub const CONFIG_ERRORS_MAX: usize = 1000;
 
+/// How long a peak that a worker counted is told of, at least; at most twice as long.
+pub const PEAK_TIME: Duration = Duration::from_secs(60);
+
+/// The most series in one answer to a scrape: about 10 MB of text. Endpoints come last.
+pub const METRIC_SERIES_MAX: usize = 100_000;
+
 /// The step of a worker's timers.
 pub const TICK: Duration = Duration::from_millis(10);
 
