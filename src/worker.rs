@@ -227,8 +227,8 @@ impl<D: Driver> Worker<D> {
         &mut self.driver
     }
 
-    /// Counts what has come. All of it is held now and nothing is sent yet, so at no other moment of
-    /// a turn there are fewer free buffers.
+    /// Counts what has come. All of it is held now and nothing is joined or dropped yet, so at no
+    /// other moment of a turn are there fewer free buffers.
     fn count_turn(&self, completions: u64) {
         let counters = &self.counters;
         counters.completions.add(completions);

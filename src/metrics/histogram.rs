@@ -98,15 +98,23 @@ impl Totals {
         self.counts.iter().sum()
     }
 
-    /// How many of them are at least `from` microseconds and less than `end`. Exact where both are
-    /// the ends of buckets; a value counts as whole microseconds, rounded down.
-    pub fn count_between(&self, from: u64, end: u64) -> u64 {
-        let is_between = |bucket: &usize| {
-            let begin = bucket.checked_sub(1).and_then(end_of).unwrap_or(0);
-            begin >= from && end_of(*bucket).is_some_and(|own_end| own_end <= end)
-        };
-        let buckets = (0..BUCKETS).filter(is_between);
-        buckets.map(|bucket| self.counts[bucket]).sum()
+    /// Splits the values at rising ends, in microseconds: how many are less than the first end, how
+    /// many at least that and less than the second, and so on, and how many are left over. Exact
+    /// where each is the end of a bucket; a value counts as whole microseconds, rounded down.
+    pub fn split_at<const ENDS: usize>(&self, ends: &[u64; ENDS]) -> ([u64; ENDS], u64) {
+        let (mut parts, mut left_over) = ([0; ENDS], 0);
+        let mut part = 0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            let end = end_of(bucket).unwrap_or(u64::MAX);
+            while ends.get(part).is_some_and(|part_end| *part_end < end) {
+                part += 1;
+            }
+            match parts.get_mut(part) {
+                Some(total) => *total += count,
+                None => left_over += count,
+            }
+        }
+        (parts, left_over)
     }
 
     /// The sum of all values, in microseconds.
@@ -181,9 +189,8 @@ mod tests {
         totals.add(&other);
         assert_eq!(totals.count(), 7);
         assert_eq!(totals.sum_micros(), 382 + 100 + (1_000_000 << 20));
-        assert_eq!(totals.count_between(0, 64), 2);
-        assert_eq!(totals.count_between(64, 128), 3);
-        assert_eq!(totals.count_between(128, 1 << 32), 1);
+        assert_eq!(totals.split_at(&[64, 128, 1 << 32]), ([2, 3, 1], 1));
+        assert_eq!(totals.split_at(&[1, 1 << 20]), ([1, 5], 1));
         assert_eq!(Totals::of(one.counts(), 382).count(), 5);
     }
 

@@ -5,8 +5,8 @@
 //!            |---------------|---------------|
 //!   most:     <-------- the larger ------->
 //! ```
-//! A reader cannot ask for a new start, because only the owner writes. So the owner keeps the most of
-//! two minutes, and the reader leaves out what is older, by its own clock: an owner that sleeps
+//! A reader cannot ask for a new start, because only the owner writes. So the owner keeps the most
+//! of two minutes, and the reader leaves out what is older, by its own clock: an owner that sleeps
 //! need not be woken up for that.
 //!
 //! Memory: 32 bytes.
@@ -50,8 +50,8 @@ impl Peak {
         self.last.set(value);
     }
 
-    /// Takes note that the value is not, or no longer, larger than what was recorded. Only the owner
-    /// may call this.
+    /// Takes note that the value is no longer as large as was recorded. Only the owner may call
+    /// this.
     pub fn settle(&self, value: u64) {
         self.last.set(value);
     }
