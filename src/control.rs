@@ -18,6 +18,7 @@ pub mod admin;
 pub mod desk;
 pub mod discovery;
 pub mod prober;
+pub mod exposition;
 pub mod publisher;
 pub mod request;
 pub mod roster;

@@ -293,6 +293,11 @@ impl Running {
         &self.counters
     }
 
+    /// The records so far that are not in the access log; 0 if there is none.
+    pub fn access_records_dropped(&self) -> u64 {
+        self.access_log.as_ref().map_or(0, AccessLog::dropped)
+    }
+
     /// The sessions that live now, and how many may.
     pub fn session_limit(&self) -> &Limit {
         &self.session_limit
