@@ -64,6 +64,8 @@ pub struct WorkerCounters {
     pub bulks: Counter,
     /// Times at which accepting paused for want of descriptors or sessions.
     pub accept_pauses: Counter,
+    /// Requests to look at an endpoint that control had no room for. It looks later all the same.
+    pub events_dropped: Counter,
     /// Completions of an earlier tenant of a slot, dropped.
     pub stale_completions: Counter,
     /// Completions that one turn brought.

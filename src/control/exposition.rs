@@ -152,8 +152,6 @@ pub struct ProcessScrape {
     pub epoch: Epoch,
     /// What the prober counts; `None` if there is none.
     pub prober: Option<ProberScrape>,
-    /// Events of workers that control had no room for.
-    pub events_dropped: u64,
     /// Lines of the log that were lost.
     pub log_lines_dropped: u64,
     /// Records that are not in the access log.

@@ -65,7 +65,7 @@ impl ProcessRow<'_> {
         Column::counter(
             "ringlane_events_dropped_total",
             "Events of workers that control had no room for.",
-            |Self(scrape)| Reading::Whole(scrape.process.events_dropped),
+            |row| row.sum(|worker| &worker.events_dropped),
         ),
         Column::counter(
             "ringlane_log_lines_dropped_total",

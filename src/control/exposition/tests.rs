@@ -131,7 +131,6 @@ impl World {
                 sessions: Occupancy { now: 4, max: 100 },
                 epoch: Epoch(7),
                 prober: Some(prober),
-                events_dropped: 0,
                 log_lines_dropped: 2,
                 access_records_dropped: 3,
             },
