@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use futures_channel::{mpsc as queue, oneshot};
+use futures_channel::mpsc as queue;
+use monoio::io::AsyncReadRent;
 use serde_json::Value;
 
 use super::*;
@@ -31,7 +32,7 @@ const SHORT: Duration = Duration::from_millis(50);
 /// The interface on a thread of its own, until it is dropped.
 struct Site {
     addr: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
     wanted: mpsc::Receiver<String>,
 }
@@ -45,6 +46,16 @@ struct Setting {
     hosts: Vec<String>,
     unix: Option<PathBuf>,
     control: Control,
+    driver: Driver,
+}
+
+/// What the runtime stands on.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Driver {
+    /// A ring, if there may be one.
+    #[default]
+    Any,
+    Epoll,
 }
 
 /// What the scripted control does.
@@ -82,7 +93,7 @@ impl Site {
             AdminListener::Unix(listener) => listener.set_nonblocking(true),
         }
         .expect("a listener that does not block");
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = UnixStream::pair().expect("a pair");
         let (told, wanted) = mpsc::channel();
         let thread = thread::spawn(move || run(bind, listener, setting, stopped, told));
         Self {
@@ -131,13 +142,11 @@ fn run(
     bind: Bind,
     listener: AdminListener,
     setting: Setting,
-    stopped: oneshot::Receiver<()>,
+    stopped: UnixStream,
     told: mpsc::Sender<String>,
 ) {
-    let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
-        .enable_timer()
-        .build();
-    runtime.expect("a runtime").block_on(async move {
+    let driver = setting.driver;
+    let site = async move {
         let mut plan = AdminPlan::on(bind);
         plan.public = setting.public;
         plan.hosts = setting.hosts;
@@ -146,13 +155,34 @@ fn run(
         let (sender, requests) = queue::channel(1);
         let mut site = pin!(serve(listener, Rc::new(admin), sender).fuse());
         let mut control = pin!(control(setting.control, requests, told).fuse());
-        let mut stopped = stopped.fuse();
+        let mut stopped = pin!(closed(stopped).fuse());
         select! {
             () = site => unreachable!("it serves until it is dropped"),
             () = control => {}
-            _ = stopped => {}
+            () = stopped => {}
         }
-    });
+    };
+    match driver {
+        Driver::Any => {
+            let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new();
+            let runtime = runtime.enable_timer().build();
+            runtime.expect("a runtime").block_on(site);
+        }
+        Driver::Epoll => {
+            let runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new();
+            let runtime = runtime.enable_timer().build();
+            runtime.expect("a runtime").block_on(site);
+        }
+    }
+}
+
+/// Waits until the other end is gone: wakers of the runtime work on its own thread alone.
+async fn closed(stream: UnixStream) {
+    stream
+        .set_nonblocking(monoio::utils::is_legacy())
+        .expect("a mode");
+    let mut stream = monoio::net::UnixStream::from_std(stream).expect("a stream");
+    let (_end, _room) = stream.read(vec![0; 1]).await;
 }
 
 /// Answers by the script.
