@@ -208,22 +208,6 @@ async fn control(
 }
 
 fn script(wanted: Wanted, control: Control) -> Result<Answer, Refusal> {
-    let known = |cluster: &str| match cluster {
-        "web" => Ok(()),
-        "busy" => Err(Refusal::Unavailable {
-            detail: "it is full".into(),
-        }),
-        _ => Err(Refusal::Unknown {
-            detail: format!("there is no cluster `{cluster}`; there is web"),
-        }),
-    };
-    let found = |key: &EndpointKey| match key {
-        EndpointKey::Id(7) => Ok(endpoint_status()),
-        EndpointKey::Name(name) if name == "unix:/run/a.sock" => Ok(endpoint_status()),
-        _ => Err(Refusal::Unknown {
-            detail: "there is no such endpoint; there is 7".into(),
-        }),
-    };
     let changed = |endpoint| Answer::Changed {
         endpoint: Box::new(endpoint),
         pending_workers: match control {
@@ -277,6 +261,28 @@ fn script(wanted: Wanted, control: Control) -> Result<Answer, Refusal> {
             Ok(Answer::NotReady("the listener web is gone".into()))
         }
         Wanted::Ready => Ok(Answer::Ready),
+    }
+}
+
+fn known(cluster: &str) -> Result<(), Refusal> {
+    match cluster {
+        "web" => Ok(()),
+        "busy" => Err(Refusal::Unavailable {
+            detail: "it is full".into(),
+        }),
+        _ => Err(Refusal::Unknown {
+            detail: format!("there is no cluster `{cluster}`; there is web"),
+        }),
+    }
+}
+
+fn found(key: &EndpointKey) -> Result<EndpointStatus, Refusal> {
+    match key {
+        EndpointKey::Id(7) => Ok(endpoint_status()),
+        EndpointKey::Name(name) if name == "unix:/run/a.sock" => Ok(endpoint_status()),
+        _ => Err(Refusal::Unknown {
+            detail: "there is no such endpoint; there is 7".into(),
+        }),
     }
 }
 
