@@ -274,9 +274,6 @@ pub const PROBE_REPORTS_MAX: usize = 64 * 1024;
 /// The first round of probes is over after this time, if no interval is longer.
 pub const PROBE_SPREAD: Duration = Duration::from_secs(1);
 
-/// The step of the prober's clock: probes that are due within it begin together, for one wake-up.
-pub const PROBE_TICK: Duration = Duration::from_millis(5);
-
 /// A probe whose timeout is noticed later than this, and later than one part in
 /// [`PROBE_LATE_PART`] of the timeout, counts neither way.
 pub const PROBE_LATE: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! What probing costs: the CPU time of the prober's thread, with as many endpoints as are asked for.
+//! What probing costs: the CPU time of the prober's thread for so many endpoints.
 //!
 //! The endpoints are a few listeners on this host that accept and close, each in a thread of its
 //! own, so that what they cost is not counted.
