@@ -11,6 +11,7 @@ mod capacity;
 mod command;
 mod config;
 mod conformance;
+mod dns_corpus;
 mod fairness;
 mod hardships;
 mod instances;

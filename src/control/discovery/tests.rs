@@ -128,8 +128,10 @@ fn one_family_that_fails_is_asked_for_again_soon() {
         RecordType::AAAA => vec![Reply::own(&asked.with(&[at("web.example.", "::2", 60)]))],
         _ => Vec::new(),
     });
+    // What has to come may be late once or twice.
     let plan = DnsPlan {
         timeout: Some(SHORT),
+        attempts: Some(8),
         ..plan(&[&silent])
     };
     let found = look_up(&plan, &host("web.example")).expect("addresses");
@@ -236,6 +238,7 @@ fn after_silence_the_next_server_is_asked() {
     };
     let both = DnsPlan {
         servers: vec![silent.addr, well.addr],
+        attempts: Some(20),
         ..quick.clone()
     };
     assert_eq!(web(&both), is(&["10.0.0.1:80"], 60));
@@ -362,4 +365,44 @@ fn a_server_without_edns_is_asked_without() {
     let error = web(&plan(&[&never])).expect_err("a failure");
     assert!(matches!(error, LookupError::Refused { .. }), "{error}");
     assert_eq!(never.asked().len(), 4);
+}
+
+/// How many UDP sockets of this host are connected to a port.
+fn sockets_to(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/self/net/udp").expect("the table");
+    let remote = format!(":{port:04X}");
+    let connected = table.lines().filter(|line| {
+        let mut columns = line.split_whitespace();
+        columns.nth(2).is_some_and(|addr| addr.ends_with(&remote))
+    });
+    connected.count()
+}
+
+#[test]
+fn no_socket_stays_open_behind_a_timeout() {
+    let silent = Zone::scripted(|_| Vec::new());
+    let port = silent.addr.port();
+    let plan = DnsPlan {
+        timeout: Some(SHORT),
+        ..plan(&[&silent])
+    };
+    let check = async || {
+        let known = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        known.connect(silent.addr).expect("connected");
+        let place = host("web.example");
+        assert!(Resolver::new(&plan).lookup(&place).await.is_err());
+        assert!(sockets_to(port) >= 1, "the known one is seen");
+        drop(known);
+        let start = Instant::now();
+        while sockets_to(port) > 0 {
+            assert!(start.elapsed() < LONG, "it stays open");
+            monoio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    run(check());
+    let mut legacy = RuntimeBuilder::<LegacyDriver>::new()
+        .enable_timer()
+        .build()
+        .expect("a runtime");
+    legacy.block_on(check());
 }

@@ -440,13 +440,11 @@ fn a_look_up_ends_at_its_deadline() {
     let error = ask(asker(start + SHORT));
     assert!(matches!(error, LookupError::NoAnswer { .. }), "{error}");
     assert!(start.elapsed() < LONG);
-    assert_eq!(silent.asked().len(), 1);
     let error = ask(asker(start));
     assert_eq!(
         error.to_string(),
         "web.example.: not asked for: the look-up had taken 30s by then"
     );
-    assert_eq!(silent.asked().len(), 1);
 }
 
 /// Receives what a watched name brings, until there is enough.
