@@ -115,8 +115,7 @@ fn allow(plan: &Plan, workers: usize) -> Result<Allowance, ProcessError> {
         what: "the limit of descriptors",
         source,
     })?;
-    let binds = plan.listeners.iter().map(|listener| listener.binds.len());
-    let mut allowance = workers::allowance(descriptors, workers, binds.sum(), plan.workers.pipes);
+    let mut allowance = workers::allowance(descriptors, workers, plan);
     let sessions_max = allowance.sessions;
     if let Some(max) = plan.max_sessions {
         allowance.sessions = max.min(sessions_max);
