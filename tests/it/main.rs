@@ -17,6 +17,8 @@ mod hardships;
 mod instances;
 mod lifecycle;
 mod limits;
+mod live_breaker;
+mod live_health;
 mod proxy_accept;
 mod proxy_corpus;
 mod proxy_send;
