@@ -369,7 +369,7 @@ fn tell(note: &Note) {
         endpoints,
     } = note;
     let (what, why) = (happening.what, happening.why.as_str());
-    let took = happening.took.map(|took| tracing::field::debug(took));
+    let took = happening.took.map(tracing::field::debug);
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(

@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod live_breaker;
 mod live_health;
+mod live_names;
 mod proxy_accept;
 mod proxy_corpus;
 mod proxy_send;

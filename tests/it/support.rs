@@ -12,9 +12,12 @@ pub(crate) mod admin;
 pub(crate) mod caller;
 pub(crate) mod endpoint;
 pub(crate) mod folder;
+pub(crate) mod operator;
 pub(crate) mod program;
 pub(crate) mod sockets;
 pub(crate) mod stall;
+pub(crate) mod switch;
+pub(crate) mod zone;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
