@@ -17,6 +17,7 @@
 pub mod admin;
 pub mod desk;
 pub mod discovery;
+pub mod exposition;
 pub mod prober;
 pub mod publisher;
 pub mod request;
@@ -26,6 +27,7 @@ mod watch;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
 use crate::plan::Plan;
 use crate::plan::admin::AdminPlan;
+use crate::plan::place::Bind;
 use crate::time::Instant;
 use crate::update::Bell;
 use admin::AdminListener;
@@ -61,6 +64,21 @@ pub struct Setup {
     pub session_limit: Arc<Limit>,
     /// The admin interface, if there is one.
     pub admin: Option<AdminSetup>,
+    /// What else there is to tell of the process.
+    pub surroundings: Surroundings,
+}
+
+/// What control tells of the process without having to do with it.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// For each listener of the plan the places where it is bound, with real ports.
+    pub binds: Vec<Vec<Bind>>,
+    /// What is used of the kernel.
+    pub features: String,
+    /// Lines of the log that were lost.
+    pub log_lines_dropped: Arc<AtomicU64>,
+    /// Records that are not in the access log, if there is one.
+    pub access_records_dropped: Arc<AtomicU64>,
 }
 
 /// What the admin interface starts with.

@@ -131,6 +131,11 @@ impl Roster {
         self.is_unpublished |= self.leaving.len() != before;
     }
 
+    /// The listeners.
+    pub fn listeners(&self) -> &[Arc<ListenerView>] {
+        &self.listeners
+    }
+
     /// Whether there is a view that workers have not been given.
     pub fn is_unpublished(&self) -> bool {
         self.is_unpublished

@@ -7,11 +7,15 @@
     reason = "a test that cannot go on fails with the reason"
 )]
 
+pub(crate) mod actor;
+pub(crate) mod admin;
+pub(crate) mod caller;
 pub(crate) mod endpoint;
 pub(crate) mod folder;
 pub(crate) mod operator;
 pub(crate) mod program;
 pub(crate) mod sockets;
+pub(crate) mod stall;
 pub(crate) mod switch;
 pub(crate) mod zone;
 
@@ -20,11 +24,15 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use ringlane::error::CloseReason;
+use ringlane::plan::admin::AdminPlan;
+use ringlane::plan::health::{Check, HealthPlan};
 use ringlane::plan::place::{Bind, Place};
 use ringlane::plan::{EndpointPlan, Plan};
 use ringlane::process::Running;
 use ringlane::ring::features::Features;
 use socket2::SockRef;
+
+use actor::Actor;
 
 /// After this long without the thing that a test waits for, it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,6 +57,28 @@ pub(crate) fn plan(endpoints: &[SocketAddr]) -> Plan {
     let mut plan = Plan::simple(&[loopback(0)], endpoints);
     plan.workers.count = Some(2);
     plan
+}
+
+/// A plan with an admin interface, whose endpoints have the actors' names and no breaker.
+pub(crate) fn live_plan(actors: &[&Actor]) -> Plan {
+    let addrs: Vec<SocketAddr> = actors.iter().map(|actor| actor.addr).collect();
+    let mut plan = plan(&addrs);
+    plan.admin = Some(AdminPlan::on(Bind::Tcp(loopback(0))));
+    plan.clusters[0].breaker = None;
+    for (endpoint, actor) in plan.clusters[0].endpoints.iter_mut().zip(actors) {
+        endpoint.name = Some(actor.name.to_string());
+    }
+    plan
+}
+
+/// A check that finds out fast that connections are refused, and is patient otherwise: the machine
+/// may be busy.
+pub(crate) fn probing(check: Check) -> HealthPlan {
+    let mut health = HealthPlan::of(check);
+    health.interval = Duration::from_millis(500);
+    health.timeout = health.interval;
+    health.fast_interval = Duration::from_millis(50);
+    health
 }
 
 /// An address of this host.

@@ -25,6 +25,8 @@ pub(super) struct Name {
     pub(super) error: Option<String>,
     /// Whether it was ever looked up.
     is_known: bool,
+    pub(super) lookups: u64,
+    pub(super) failures: u64,
 }
 
 /// Which name of a roster.
@@ -47,6 +49,8 @@ impl Roster {
                         plan,
                         error: None,
                         is_known: false,
+                        lookups: 0,
+                        failures: 0,
                     });
                     continue;
                 }
@@ -100,6 +104,8 @@ impl Roster {
     pub fn handle_lookup_failure(&mut self, key: NameKey, error: String) {
         let cluster = &mut self.clusters[key.cluster];
         let name = &mut cluster.names[key.name];
+        name.lookups += 1;
+        name.failures += 1;
         if name.error.as_ref() == Some(&error) {
             return;
         }
@@ -121,6 +127,7 @@ impl Roster {
         let plan = name.plan.clone();
         let title = title(&plan);
         name.is_known = true;
+        name.lookups += 1;
         if name.error.take().is_some() {
             let why = format!("it stands for {} addresses", located.len());
             cluster.tell(&title, Happening::news("look-up succeeded", why));

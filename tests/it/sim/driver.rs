@@ -12,7 +12,7 @@ use ringlane::buffers::{Batch, Buffers};
 use ringlane::error::Errno;
 use ringlane::id::Slot;
 use ringlane::plan::options::{ConnectOptions, SocketOptions};
-use ringlane::ring::driver::{Completion, Driver, Event as Outcome, Operation, Wait};
+use ringlane::ring::driver::{Completion, Driver, Event as Outcome, Operation, Stock, Wait};
 use ringlane::session::Transport;
 use ringlane::time::Instant;
 
@@ -39,6 +39,15 @@ impl Driver for SimDriver {
     fn replenish(&mut self) -> usize {
         self.arena.post();
         self.arena.posted_count()
+    }
+
+    fn stock(&self) -> Stock {
+        Stock {
+            buffers: self.arena.count(),
+            held_buffers: self.arena.held_count(),
+            pipes: self.pipes_held,
+            memory_pipes: 0,
+        }
     }
 
     fn transport(&self, socket: &SimSocket) -> Transport {
