@@ -22,8 +22,8 @@ use ringlane::plan::place::{Bind, Place};
 use ringlane::plan::{EndpointPlan, Plan};
 use serde_json::Value;
 
+use crate::support::admin::Admin;
 use crate::support::folder::Folder;
-use crate::support::operator::Operator;
 use crate::support::program::{Program, ringlane};
 use crate::support::switch::Switch;
 use crate::support::zone::{Noted, Zone, alias, at, bytes, service};
@@ -101,27 +101,16 @@ fn long_sessions<const COUNT: usize>(
     sessions
 }
 
-/// What the admin interface tells of the cluster.
-fn cluster(operator: &Operator) -> Value {
-    operator.get("/v1/clusters/default")
-}
-
-/// What it tells of the cluster's endpoints.
-fn told_of_endpoints(operator: &Operator) -> Vec<Value> {
-    let told = operator.get("/v1/clusters/default/endpoints");
-    told["endpoints"].as_array().cloned().unwrap_or_default()
-}
-
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_string()
 }
 
 /// Waits until the cluster has exactly these endpoints.
-fn await_endpoints(operator: &Operator, endpoints: &[&Switch]) {
+fn await_endpoints(admin: &Admin, endpoints: &[&Switch]) {
     let mut expected: Vec<String> = endpoints.iter().map(|e| e.addr.to_string()).collect();
     expected.sort_unstable();
     wait_until(&format!("the endpoints are {expected:?}"), || {
-        let told = told_of_endpoints(operator).into_iter();
+        let told = admin.endpoints().into_iter();
         let mut addresses: Vec<String> = told.map(|one| text(&one["address"])).collect();
         addresses.sort_unstable();
         addresses == expected
@@ -193,13 +182,13 @@ fn check_removal(policy: SessionPolicy) {
     let mut plan = named(&zone, &[web(&a)]);
     plan.clusters[0].sessions.removed = policy;
     let balancer = Balancer::start(&plan);
-    let (addr, operator) = (balancer.addr(), Operator::of(&balancer));
-    await_endpoints(&operator, &[&a, &b]);
+    let (addr, admin) = (balancer.addr(), Admin::of(&balancer));
+    await_endpoints(&admin, &[&a, &b]);
     let [mut on_a, mut on_b] = long_sessions(addr, *b"ab");
     let load = Load::on(addr);
     load.go_on();
     zone.has(&stands_for(&[&a, &b, &c], 0));
-    await_endpoints(&operator, &[&a, &b, &c]);
+    await_endpoints(&admin, &[&a, &b, &c]);
     await_letters(addr, b"abc");
     load.go_on();
     let load = match policy {
@@ -213,7 +202,7 @@ fn check_removal(policy: SessionPolicy) {
     assert!(on_a.iter_mut().chain(&mut on_b).all(is_alive));
     let changed = Instant::now();
     zone.has(&stands_for(&[&b, &c], 0));
-    await_endpoints(&operator, &[&b, &c]);
+    await_endpoints(&admin, &[&b, &c]);
     await_letters(addr, b"bc");
     match policy {
         SessionPolicy::Keep => assert!(on_a.iter_mut().all(is_alive)),
@@ -365,18 +354,18 @@ fn whatever_name_servers_say_the_last_good_addresses_stay() {
     let mut command = ringlane();
     command.args(["run", "--config"]).arg(config);
     let mut program = Program::start(command);
-    let operator = Operator::at(Bind::Unix(socket));
-    await_endpoints(&operator, &[&a, &b]);
+    let admin = Admin::at(&socket);
+    await_endpoints(&admin, &[&a, &b]);
     for Trouble { said, begin, end } in TROUBLES {
         begin(&zone);
         wait_until(&format!("it is told that {said}"), || {
-            let error = &cluster(&operator)["names"][0]["error"];
+            let error = &admin.cluster()["names"][0]["error"];
             error.as_str().is_some_and(|error| error.contains(said))
         });
         let line = program.await_line("look-up failed");
         assert!(line.contains("web.example"), "{line}");
         assert!(line.contains("that it stood for stay"), "{line}");
-        let told = cluster(&operator);
+        let told = admin.cluster();
         assert_eq!(told["names"][0]["endpoints"], 2, "{said}");
         assert_eq!(told["eligible"], 2, "{said}");
         assert_eq!(visits(program.addr, 4), b"aabb", "{said}");
@@ -384,7 +373,7 @@ fn whatever_name_servers_say_the_last_good_addresses_stay() {
         zone.has(&stands_for(&[&a, &b], 0));
         program.await_line("look-up succeeded");
         wait_until("the error is gone", || {
-            cluster(&operator)["names"][0]["error"].is_null()
+            admin.cluster()["names"][0]["error"].is_null()
         });
     }
 }
@@ -398,8 +387,29 @@ fn lies_among_good_addresses_are_left_out() {
     }
     let zone = Zone::of(&records);
     let balancer = Balancer::start(&named(&zone, &[web(&a)]));
-    await_endpoints(&Operator::of(&balancer), &[&a, &b]);
+    await_endpoints(&Admin::of(&balancer), &[&a, &b]);
     await_letters(balancer.addr(), b"ab");
+}
+
+#[test]
+fn what_half_an_answer_does_not_say_is_not_taken_for_gone() {
+    let [a, b] = Switch::neighbours(*b"ab");
+    let zone = Zone::of(&stands_for(&[&a], 0));
+    let balancer = Balancer::start(&named(&zone, &[web(&a)]));
+    let admin = Admin::of(&balancer);
+    await_endpoints(&admin, &[&a]);
+    let records = stands_for(&[&b], 0);
+    zone.answers(move |asked| match asked.kind() {
+        RecordType::A => asked.with(&records),
+        _ => asked.code(ResponseCode::ServFail),
+    });
+    await_endpoints(&admin, &[&a, &b]);
+    let asked = zone.noted().len();
+    wait_until("it is asked again", || zone.noted().len() > asked + 4);
+    await_endpoints(&admin, &[&a, &b]);
+    await_letters(balancer.addr(), b"ab");
+    zone.has(&stands_for(&[&b], 0));
+    await_endpoints(&admin, &[&b]);
 }
 
 /// The records of a service: endpoints with their priorities and weights.
@@ -427,13 +437,13 @@ fn a_service_has_weights_ports_and_priorities() {
         ..HealthPlan::of(Check::Tcp)
     });
     let balancer = Balancer::start(&plan);
-    let (addr, operator) = (balancer.addr(), Operator::of(&balancer));
-    await_endpoints(&operator, &[&a, &b, &c]);
+    let (addr, admin) = (balancer.addr(), Admin::of(&balancer));
+    await_endpoints(&admin, &[&a, &b, &c]);
     let await_eligible = |expected: &[&Switch]| {
         let mut expected: Vec<String> = expected.iter().map(|e| e.addr.to_string()).collect();
         expected.sort_unstable();
         wait_until(&format!("{expected:?} may be picked"), || {
-            let told = told_of_endpoints(&operator).into_iter();
+            let told = admin.endpoints().into_iter();
             let eligible = told.filter(|one| one["eligible"] == true);
             let mut eligible: Vec<String> = eligible.map(|one| text(&one["address"])).collect();
             eligible.sort_unstable();
@@ -463,7 +473,7 @@ fn a_service_has_weights_ports_and_priorities() {
     await_letters(addr, b"ab");
     // Another weight and another priority are taken over, and nobody is replaced for it.
     let ids = || {
-        let told = told_of_endpoints(&operator).into_iter();
+        let told = admin.endpoints().into_iter();
         let mut ids: Vec<Option<u64>> = told.map(|one| one["id"].as_u64()).collect();
         ids.sort_unstable();
         ids
@@ -481,8 +491,8 @@ fn a_name_that_is_unknown_at_the_start_joins_when_it_is_known() {
     let [a, b] = Switch::neighbours(*b"ab");
     let zone = Zone::of(&[]);
     let balancer = Balancer::start(&named(&zone, &[Place::Address(a.addr), web(&b)]));
-    let (addr, operator) = (balancer.addr(), Operator::of(&balancer));
-    let told = cluster(&operator);
+    let (addr, admin) = (balancer.addr(), Admin::of(&balancer));
+    let told = admin.cluster();
     let name = &told["names"][0];
     assert_eq!(
         (&told["endpoints"], &name["endpoints"]),
@@ -494,11 +504,11 @@ fn a_name_that_is_unknown_at_the_start_joins_when_it_is_known() {
     load.go_on();
     assert_eq!(visits(addr, 4), b"aaaa");
     zone.has(&stands_for(&[&b], 0));
-    await_endpoints(&operator, &[&a, &b]);
+    await_endpoints(&admin, &[&a, &b]);
     await_letters(addr, b"ab");
     load.go_on();
     load.end();
-    assert!(cluster(&operator)["names"][0]["error"].is_null());
+    assert!(admin.cluster()["names"][0]["error"].is_null());
 }
 
 #[test]
@@ -506,16 +516,14 @@ fn a_cluster_of_unknown_names_refuses_clients_until_one_is_known() {
     let [a] = Switch::neighbours(*b"a");
     let zone = Zone::of(&[]);
     let balancer = Balancer::start(&named(&zone, &[web(&a)]));
-    let (addr, operator) = (balancer.addr(), Operator::of(&balancer));
+    let (addr, admin) = (balancer.addr(), Admin::of(&balancer));
     assert_eq!(visit(addr), Err((Vec::new(), End::Reset)));
     balancer.await_closed(CloseReason::NoEndpoint, 1);
-    let (status, told) = operator.call("GET", "/readyz", "");
-    assert_eq!(status, 503, "{told}");
+    let told = admin.get("/readyz");
+    assert_eq!(told.status, 503, "{told:?}");
     zone.has(&stands_for(&[&a], 0));
-    await_endpoints(&operator, &[&a]);
-    wait_until("it is ready", || {
-        operator.call("GET", "/readyz", "").0 == 200
-    });
+    await_endpoints(&admin, &[&a]);
+    wait_until("it is ready", || admin.get("/readyz").status == 200);
     wait_until("clients are served", || visit(addr) == Ok(b'a'));
 }
 
@@ -535,10 +543,10 @@ fn slow_name_servers_do_not_hold_up_the_start() {
     assert_eq!(visits(balancer.addr(), 2), b"aa");
     let elapsed = started.elapsed();
     assert!(elapsed < Duration::from_secs(5), "it took {elapsed:?}");
-    let operator = Operator::of(&balancer);
-    assert_eq!(cluster(&operator)["names"][0]["endpoints"], 0);
+    let admin = Admin::of(&balancer);
+    assert_eq!(admin.cluster()["names"][0]["endpoints"], 0);
     drop(release);
-    await_endpoints(&operator, &[&a, &b]);
+    await_endpoints(&admin, &[&a, &b]);
     await_letters(balancer.addr(), b"ab");
 }
 
@@ -594,11 +602,11 @@ fn the_file_of_hosts_goes_before_name_servers() {
     let mut plan = named(&zone, &[web(&a)]);
     plan.dns.hosts = folder.write("hosts", format!("{} web.example\n", a.addr.ip()));
     let balancer = Balancer::start(&plan);
-    let operator = Operator::of(&balancer);
-    await_endpoints(&operator, &[&a]);
+    let admin = Admin::of(&balancer);
+    await_endpoints(&admin, &[&a]);
     assert!(zone.noted().is_empty(), "nobody was asked");
     folder.write("hosts", format!("{} web.example\n", b.addr.ip()));
-    await_endpoints(&operator, &[&b]);
+    await_endpoints(&admin, &[&b]);
     folder.write("hosts", "# nothing\n");
     wait_until("the name server is asked", || !zone.noted().is_empty());
     await_letters(balancer.addr(), b"b");

@@ -12,7 +12,6 @@ pub(crate) mod admin;
 pub(crate) mod caller;
 pub(crate) mod endpoint;
 pub(crate) mod folder;
-pub(crate) mod operator;
 pub(crate) mod program;
 pub(crate) mod sockets;
 pub(crate) mod stall;
