@@ -18,6 +18,7 @@ mod lifecycle;
 mod limits;
 mod live_breaker;
 mod live_health;
+mod live_stall;
 mod proxy_accept;
 mod proxy_corpus;
 mod proxy_send;
