@@ -13,6 +13,8 @@ pub(super) struct Progress {
     turns: u64,
     /// When the turns were last seen to have grown.
     moved: Instant,
+    /// When it was first nudged since: before, it need not have had anything to do.
+    nudged: Option<Instant>,
     is_stalled: bool,
 }
 
@@ -34,23 +36,27 @@ impl Progress {
         Self {
             turns: 0,
             moved: now,
+            nudged: None,
             is_stalled: false,
         }
     }
 
-    /// Looks at a worker that was nudged at the last look, if it was idle then.
+    /// Looks at a worker. Whoever finds it idle has to nudge it, and that time counts: control may
+    /// not have looked for long itself.
     pub(super) fn look(&mut self, counters: &WorkerCounters, now: Instant) -> Found {
         let turns = counters.turns.value();
         let still_for = now - self.moved;
         if turns != self.turns {
             self.turns = turns;
             self.moved = now;
+            self.nudged = None;
             if std::mem::take(&mut self.is_stalled) {
                 return Found::Recovered(still_for);
             }
             return Found::Moving;
         }
-        if still_for >= STALL_TIME && !self.is_stalled {
+        let nudged = *self.nudged.get_or_insert(now);
+        if now - nudged >= STALL_TIME && !self.is_stalled {
             self.is_stalled = true;
             return Found::Stalled(still_for);
         }
@@ -77,8 +83,9 @@ mod tests {
         assert_eq!(progress.look(&counters, at(2)), Found::Idle);
         assert_eq!(progress.stalled_for(at(2)), None);
         let time = STALL_TIME.as_secs();
-        let stalled = Found::Stalled(STALL_TIME);
-        assert_eq!(progress.look(&counters, at(1 + time)), stalled);
+        assert_eq!(progress.look(&counters, at(1 + time)), Found::Idle);
+        let stalled = Found::Stalled(STALL_TIME + Duration::from_secs(1));
+        assert_eq!(progress.look(&counters, at(2 + time)), stalled);
         assert_eq!(progress.look(&counters, at(2 + time)), Found::Idle);
         let since = Duration::from_secs(time + 1);
         assert_eq!(progress.stalled_for(at(2 + time)), Some(since));
@@ -86,5 +93,17 @@ mod tests {
         let recovered = Found::Recovered(Duration::from_secs(2 + time));
         assert_eq!(progress.look(&counters, at(3 + time)), recovered);
         assert_eq!(progress.stalled_for(at(3 + time)), None);
+    }
+
+    #[test]
+    fn who_was_not_nudged_is_not_stalled_however_late_the_look_is() {
+        let counters = WorkerCounters::default();
+        let at = |seconds| Instant::default() + Duration::from_secs(seconds);
+        let mut progress = Progress::new(at(0));
+        counters.turns.add(1);
+        assert_eq!(progress.look(&counters, at(1)), Found::Moving);
+        assert_eq!(progress.look(&counters, at(1000)), Found::Idle);
+        counters.turns.add(1);
+        assert_eq!(progress.look(&counters, at(1001)), Found::Moving);
     }
 }

@@ -177,7 +177,8 @@ fn one_client_at_a_time_tries_an_endpoint() {
     }
     // All but the one that waits for the endpoint on trial are answered.
     let load = Load::start(pair.balancer.addr(), 2);
-    assert_eq!(load.await_more(100).of("good"), load.tally().total());
+    let tally = load.await_more(100);
+    assert_eq!(tally.of("good"), tally.total());
     assert_eq!(pair.bad.sessions(), before + 1);
     assert_eq!(pair.admin.number("bad", "open_sessions"), 1);
     drop(load);

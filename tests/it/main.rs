@@ -20,6 +20,7 @@ mod limits;
 mod live_breaker;
 mod live_health;
 mod live_names;
+mod live_stall;
 mod proxy_accept;
 mod proxy_corpus;
 mod proxy_send;

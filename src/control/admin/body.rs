@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use crate::bounds::{NAME_BYTES_MAX, WEIGHT_MAX};
+use crate::bounds::{NAME_BYTES_MAX, PRIORITY_MAX, WEIGHT_MAX};
 use crate::control::admin::fault::{Fault, shown};
 use crate::control::request::Change;
 use crate::plan::EndpointPlan;
@@ -192,7 +192,8 @@ fn connections(value: &Value) -> Result<Option<u32>, String> {
 
 fn priority(value: &Value) -> Result<u16, String> {
     let number = value.as_u64().and_then(|number| u16::try_from(number).ok());
-    number.ok_or_else(|| expected(&format!("a whole number from 0 to {}", u16::MAX), value))
+    let number = number.filter(|number| *number <= PRIORITY_MAX);
+    number.ok_or_else(|| expected(&format!("a whole number from 0 to {PRIORITY_MAX}"), value))
 }
 
 fn flag(value: &Value) -> Result<bool, String> {
@@ -248,13 +249,13 @@ mod tests {
         check(r#" {"address":"[::1]:80"} "#, at("[::1]:80"));
         check(r#"{"address":"unix:/run/a.sock"}"#, at("unix:/run/a.sock"));
         let everything = r#"{"address":"10.0.0.3:80","name":"c","weight":10000,"state":"disabled",
-            "max_connections":4294967295,"priority":65535,"backup":true}"#;
+            "max_connections":4294967295,"priority":255,"backup":true}"#;
         let expected = EndpointPlan {
             name: Some("c".into()),
             weight: 10_000,
             enabled: false,
             max_connections: Some(u32::MAX),
-            priority: u16::MAX,
+            priority: PRIORITY_MAX,
             backup: true,
             ..at("10.0.0.3:80")
         };
@@ -293,7 +294,7 @@ mod tests {
             "max_connections",
             "from 1",
         );
-        check(r#""priority":65536"#, "priority", "65535");
+        check(r#""priority":256"#, "priority", "0 to 255");
         check(r#""backup":"yes""#, "backup", "true or false");
         check(r#""name":"""#, "name", "1 to 128");
         check(r#""name":"a\nb""#, "name", "control");
