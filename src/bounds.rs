@@ -426,6 +426,10 @@ pub const TICK: Duration = Duration::from_millis(10);
 /// Ticks in one turn of the timer wheel (41 s); later timers go round more than once.
 pub const WHEEL_TICKS: usize = 4096;
 
+/// The age at which a session's socket to its endpoint gets the options that only matter to
+/// sessions which last: 2 us that short ones never pay for.
+pub const SETTLE_AGE: Duration = Duration::from_secs(2);
+
 /// How long a session may be without any receive on one side before that side is watched for a
 /// reset. Short sessions never pay for the watch.
 pub const WATCH_DELAY: Duration = Duration::from_millis(50);

@@ -128,9 +128,20 @@ impl Roster {
         let title = title(&plan);
         name.is_known = true;
         name.lookups += 1;
-        if name.error.take().is_some() {
-            let why = format!("it stands for {} addresses", located.len());
-            cluster.tell(&title, Happening::news("look-up succeeded", why));
+        let error = answer.incomplete.as_ref().map(ToString::to_string);
+        if name.error != error {
+            let happening = match &error {
+                Some(error) => {
+                    let why = format!("{error}; what it lacks stays");
+                    Happening::warning("look-up incomplete", why)
+                }
+                None => {
+                    let why = format!("it stands for {} addresses", located.len());
+                    Happening::news("look-up succeeded", why)
+                }
+            };
+            name.error = error;
+            cluster.tell(&title, happening);
         }
         let origin = Origin::Name(key.name);
         let mut gone = Vec::new();
