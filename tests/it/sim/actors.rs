@@ -48,8 +48,8 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(400);
 /// After so long at most an endpoint that is well is picked again.
 const RECOVERY_TIME: Duration = Duration::from_secs(400);
 
-/// So many clients at most come to see that, and so many at a time.
-const CALM_CLIENTS: usize = 60;
+/// So many clients come soon after each other to see that, and so many are there at a time.
+const CALM_CLIENTS_SOON: usize = 15;
 const CALM_CLIENTS_AT_ONCE: usize = 3;
 
 /// No timeout of a session ends it before it was without a byte for so long.
@@ -218,11 +218,15 @@ impl Actors {
         if network.now.saturating_since(since) > RECOVERY_TIME {
             return live.accuse(format!("it is well, and not picked again: {what}"));
         }
-        control.plan(Duration::from_secs(1), Deed::Look, network);
         let clients = self.parties[first..].iter();
         let clients = clients.filter(|party| party.role == Side::Client);
         let open = clients.clone().filter(|party| !party.closed).count();
-        if open < CALM_CLIENTS_AT_ONCE && clients.count() < CALM_CLIENTS {
+        let pause = match clients.count() {
+            ..CALM_CLIENTS_SOON => Duration::from_secs(1),
+            _ => Duration::from_secs(10),
+        };
+        control.plan(pause, Deed::Look, network);
+        if open < CALM_CLIENTS_AT_ONCE {
             self.add_client(network, listener);
         }
     }

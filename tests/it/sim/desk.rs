@@ -281,7 +281,12 @@ impl Desk {
                         && member.weight == status.weight * RAMP_STEPS
                 });
                 if !is_whole || !matches!(status.breaker, "closed" | "none") {
-                    return Some((place, format!("{status:?}")));
+                    let roles = cluster.candidates.members().iter();
+                    let roles: Vec<_> = roles
+                        .map(|member| (member.endpoint.id, member.role))
+                        .collect();
+                    let what = format!("{status:?} of {plan:?}, whose endpoints are {roles:?}");
+                    return Some((place, what));
                 }
             }
         }

@@ -52,7 +52,7 @@ fn random_cluster(rng: &mut fastrand::Rng, settings: &Settings, name: &str) -> C
         1 => SessionPolicy::Drain(Duration::from_millis(rng.u64(100..4_000))),
         _ => SessionPolicy::Reset,
     };
-    let open = Duration::from_millis(rng.u64(200..2_500));
+    let open = Duration::from_millis(rng.u64(100..2_000));
     let when_none_healthy = [
         None,
         Some(WhenNoneHealthy::Refuse),
@@ -69,14 +69,14 @@ fn random_cluster(rng: &mut fastrand::Rng, settings: &Settings, name: &str) -> C
             max_age: settings.max_age.map(|(age, _)| age),
             max_age_jitter: settings.max_age.map(|(_, jitter)| jitter),
         },
-        health: (rng.u8(..3) == 0).then(|| HealthPlan {
+        health: (rng.u8(..4) == 0).then(|| HealthPlan {
             interval: Duration::from_millis(500),
             rise: rng.u32(1..=2),
             fall: rng.u32(1..=3),
             ..HealthPlan::of(Check::Tcp)
         }),
         breaker: (rng.u8(..8) > 0).then(|| BreakerPlan {
-            failure_threshold: rng.u32(1..=3),
+            failure_threshold: rng.choice([1, 1, 2, 3]).unwrap_or(1),
             open,
             open_max: open * rng.u32(1..=6),
             max_ejected_percent: rng.choice([50, 50, 80, 100]).unwrap_or(50),
@@ -126,12 +126,12 @@ pub(super) fn new_remote(rng: &mut fastrand::Rng, number: usize) -> Remote {
 /// What becomes of an endpoint for a while.
 pub(super) fn fate(rng: &mut fastrand::Rng) -> (Answer, Manner) {
     match rng.u8(..16) {
-        0..5 => (Answer::Accept, Manner::Serve),
-        5..8 => (Answer::Refuse, Manner::Serve),
-        8 => (Answer::Unreachable, Manner::Serve),
-        9 => (Answer::Silence, Manner::Serve),
-        10 => (Answer::Late, Manner::Serve),
-        11..14 => (Answer::Accept, Manner::Reset),
+        0..4 => (Answer::Accept, Manner::Serve),
+        4..6 => (Answer::Refuse, Manner::Serve),
+        6 => (Answer::Unreachable, Manner::Serve),
+        7..9 => (Answer::Silence, Manner::Serve),
+        9 => (Answer::Late, Manner::Serve),
+        10..12 => (Answer::Accept, Manner::Reset),
         _ => (Answer::Accept, Manner::Mute),
     }
 }

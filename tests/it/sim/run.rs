@@ -366,10 +366,10 @@ fn random_events(rng: &mut fastrand::Rng, now: Instant, listeners: usize) -> Vec
             deeds.push((at, deed(rng)));
         }
     };
-    let (first, second) = (rng.u32(4..=14), rng.u32(2..=10));
+    let (first, second) = (rng.u32(6..=24), rng.u32(2..=14));
     add(rng, first, |_| Deed::Connect(0));
     add(rng, second, |_| Deed::Connect(1));
-    let (fates, changes) = (rng.u32(2..12), rng.u32(..12));
+    let (fates, changes) = (rng.u32(2..16), rng.u32(..14));
     add(rng, fates, |_| Deed::Fate);
     add(rng, changes, |_| Deed::Change);
     let (stalls, dozes) = (rng.u32(..3), rng.u32(..3));
