@@ -19,6 +19,7 @@ mod limits;
 mod live_admin;
 mod live_breaker;
 mod live_health;
+mod live_scale;
 mod live_stall;
 mod live_standing;
 mod proxy_accept;
