@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringlane::control::roster::Probed;
+use ringlane::control::prober::{Outcome, ProbeReport};
 use ringlane::health::HealthState;
 use ringlane::id::EndpointId;
 use ringlane::plan::health::HealthPlan;
@@ -18,7 +18,7 @@ use super::network::{Answer, Manner, Network};
 pub(super) struct Prober {
     counts: BTreeMap<EndpointId, Count>,
     /// In the order in which they end.
-    results: Vec<Probed>,
+    results: Vec<ProbeReport>,
     /// Every result is right, and none is late.
     pub(super) is_reliable: bool,
 }
@@ -61,10 +61,15 @@ impl Prober {
         let count = self.counts.entry(endpoint).or_default();
         count.add(success, plan, network);
         let took = Duration::from_micros(network.rng.u64(100..200_000));
-        self.results.push(Probed {
+        self.results.push(ProbeReport {
             endpoint,
-            success,
-            detail: "so".to_string(),
+            outcome: match success {
+                Some(true) => Outcome::Success("so".into()),
+                Some(false) => Outcome::Failure("so".into()),
+                None => Outcome::Late("so".into()),
+            },
+            changed: false,
+            is_first: false,
             state: count.state,
             failures: count.failures,
             took,
@@ -74,7 +79,7 @@ impl Prober {
     }
 
     /// The next result that has come by now.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Probed> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<ProbeReport> {
         let is_there = self.results.first()?.ended <= now;
         is_there.then(|| self.results.remove(0))
     }

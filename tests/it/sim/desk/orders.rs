@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringlane::control::roster::Probed;
+use ringlane::control::prober::ProbeReport;
 use ringlane::error::CloseReason;
 use ringlane::health::HealthState;
 use ringlane::id::EndpointId;
@@ -54,7 +54,7 @@ impl Orders {
     }
 
     /// Control hears of a probe.
-    pub(super) fn note_probe(&mut self, probed: &Probed, now: Instant) {
+    pub(super) fn note_probe(&mut self, probed: &ProbeReport, now: Instant) {
         let said = self.said.entry(probed.endpoint).or_default();
         if probed.state != HealthState::Down {
             said.down_since = None;
