@@ -226,3 +226,36 @@ pub type Runtime = monoio::FusionRuntime<
 
 /// How long names may take to be looked up before workers begin without them.
 pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn nothing_is_left_in_front_of_control() {
+        // Whatever was left before the bell was last rung is found after it was heard, so one ring
+        // that is lost ends this test by the timeout.
+        const THINGS: u32 = 50_000;
+        let (bell, mut rung) = bell().expect("a pair of sockets");
+        rung.set_nonblocking(false).expect("a socket");
+        rung.set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a socket");
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        let hammer = bell.clone();
+        let ringer = std::thread::spawn(move || {
+            for thing in 0..THINGS {
+                assert!(sender.send(thing).is_ok());
+                hammer.ring();
+            }
+        });
+        let mut found = 0;
+        let mut heard = [0; 64];
+        while found < THINGS {
+            assert!(rung.read(&mut heard).is_ok_and(|bytes| bytes > 0));
+            bell.quiet();
+            found += receiver.try_iter().count() as u32;
+        }
+        assert!(ringer.join().is_ok());
+    }
+}
