@@ -283,7 +283,7 @@ impl<D: Driver> Worker<D> {
             .connections
             .get_mut(slot)
             .is_some_and(|connection| connection.armed.contains(Operation::Connect));
-        if under_way {
+        if under_way && !session.is_judged {
             endpoint.counters(self.index).connect_failures.add(1);
             self.conclude_connect(key, CloseReason::ConnectTimeout);
         }
