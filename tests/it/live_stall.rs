@@ -1,10 +1,6 @@
 //! Threads of the program that do not run for seconds: traffic goes on, and nothing wrong is
 //! concluded.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::expect_used,
-    reason = "a test that cannot go on fails with the reason"
-)]
 
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};

@@ -1,9 +1,5 @@
 //! Who wins when operators, probes and sessions say different things, and who is picked then.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::expect_used,
-    reason = "a test that cannot go on fails with the reason"
-)]
 
 use std::time::{Duration, Instant};
 

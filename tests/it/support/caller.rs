@@ -106,7 +106,7 @@ pub(crate) struct Load {
 #[derive(Default)]
 struct Shared {
     is_over: AtomicBool,
-    /// Every session holds it; whoever locks it finds none under way.
+    /// Every session holds it until it is in the tally; whoever locks it finds none under way.
     gate: RwLock<()>,
     tally: Mutex<Tally>,
 }
@@ -196,10 +196,8 @@ impl Drop for Load {
 impl Shared {
     fn run(&self, addr: SocketAddr) {
         while !self.is_over.load(Ordering::SeqCst) {
-            let outcome = {
-                let _under_way = self.gate.read().expect("no panic");
-                ask(addr)
-            };
+            let _under_way = self.gate.read().expect("no panic");
+            let outcome = ask(addr);
             let mut tally = self.tally.lock().expect("no panic");
             match outcome {
                 Ok(name) => *tally.served.entry(name).or_default() += 1,
