@@ -184,6 +184,10 @@ pub const AVOID_TIME: Duration = Duration::from_secs(1);
 /// The most endpoints of one cluster that a worker avoids at a time.
 pub const AVOIDED_MAX: usize = 8;
 
+/// An endpoint that finishes a connection on which neither side has spoken for so long is not to
+/// blame: it has had enough of an idle client.
+pub const SILENCE_TIME: Duration = Duration::from_secs(1);
+
 /// How long a session may hold the permit to try an endpoint that was ejected.
 pub const TRIAL_TIME: Duration = Duration::from_secs(15);
 

@@ -25,7 +25,7 @@ mod tests;
 mod watch;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Shutdown};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -34,6 +34,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::{FutureExt, select};
 use monoio::net::tcp::stream_poll::TcpStreamPoll;
 use monoio::net::unix::stream_poll::UnixStreamPoll;
+use socket2::SockRef;
 
 use crate::bounds::{
     ADMIN_ACCEPT_RETRY, ADMIN_BODY_TIME, ADMIN_CONNECTIONS_MAX, ADMIN_CONTROL_TIME,
@@ -52,6 +53,28 @@ pub enum AdminListener {
     Tcp(std::net::TcpListener),
     /// At a path.
     Unix(std::os::unix::net::UnixListener),
+}
+
+impl AdminListener {
+    /// A second handle of the same socket.
+    ///
+    /// Errors: EMFILE and its kin.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
+            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
+        })
+    }
+
+    /// Ends listening at once, whoever waits in an accept: the address is free for the next
+    /// instance before this process is gone.
+    pub fn shut_down(&self) {
+        let socket = match self {
+            Self::Tcp(listener) => SockRef::from(listener),
+            Self::Unix(listener) => SockRef::from(listener),
+        };
+        let _not_listening = socket.shutdown(Shutdown::Both);
+    }
 }
 
 /// What the interface is told once.

@@ -19,13 +19,14 @@ use futures_channel::mpsc;
 use futures_util::StreamExt;
 use monoio::io::AsyncReadRent;
 
-use crate::bounds::{PUBLISH_INTERVAL, REQUESTS_MAX, TICK_OF_CONTROL};
-use crate::control::admin::{self, Admin};
+use crate::bounds::{PUBLISH_INTERVAL, REQUESTS_MAX, STALL_TIME, TICK_OF_CONTROL};
+use crate::control::admin::{self, Admin, AdminListener};
 use crate::control::discovery::{self, Resolution, Resolver};
 use crate::control::prober::{ProbeReport, Prober};
 use crate::control::publisher::{Publisher, Report, Stall};
 use crate::control::request::Request;
 use crate::control::roster::{NameKey, Note, Roster, Severity};
+use crate::control::watch::{Found, Progress};
 use crate::control::{AdminSetup, LOOKUP_PATIENCE, News, Order, Setup, Surroundings};
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
@@ -53,6 +54,10 @@ pub(super) struct Desk {
     _senders: (mpsc::Sender<Request>, mpsc::Sender<Resolution>),
     /// Who probes endpoints, if any are to be.
     prober: Option<(Prober, Receiver<ProbeReport>)>,
+    /// Whether it probes.
+    probing: Progress,
+    /// To be shut down in the end.
+    admin_listener: Option<AdminListener>,
     /// What has become of look-ups.
     resolutions: mpsc::Receiver<Resolution>,
     /// The names that are looked up, by the number of the look-up.
@@ -90,12 +95,14 @@ impl Desk {
         let (resolution_sender, resolutions) = mpsc::channel(1);
         let roster = Roster::new(&setup.plan, setup.counters.len());
         let names = look_up(&roster, &setup.plan, &resolution_sender);
+        let mut admin_listener = None;
         if let Some(AdminSetup {
             listener,
             plan,
             token,
         }) = setup.admin
         {
+            admin_listener = Some(listener.try_clone()?);
             let admin = Rc::new(Admin::new(plan, token));
             monoio::spawn(admin::serve(listener, admin, request_sender.clone()));
         }
@@ -119,6 +126,8 @@ impl Desk {
             requests,
             _senders: (request_sender, resolution_sender),
             prober,
+            probing: Progress::new(now),
+            admin_listener,
             waiters: Vec::new(),
             stage: Stage::Starting,
             publish_at: now,
@@ -132,6 +141,9 @@ impl Desk {
         loop {
             self.turn();
             if self.publisher.all_stopped() {
+                if let Some(listener) = &self.admin_listener {
+                    listener.shut_down();
+                }
                 if let Some((prober, _)) = self.prober {
                     prober.stop();
                 }
@@ -258,6 +270,27 @@ impl Desk {
                     tracing::warn!(worker, "the worker turns again, after {time:.1?}");
                 }
             }
+        }
+        self.watch_prober(now);
+    }
+
+    /// Says if no probe has ended although some should have.
+    fn watch_prober(&mut self, now: Instant) {
+        let Some((prober, _)) = &self.prober else {
+            return;
+        };
+        let counters = prober.counters();
+        if counters.targets.value() == 0 {
+            self.probing = Progress::new(now);
+            return;
+        }
+        let patience = STALL_TIME + self.roster.probe_interval_max();
+        match self.probing.look(counters.probes.value(), patience, now) {
+            Found::Moving | Found::Idle => {}
+            Found::Stalled(time) => {
+                tracing::error!("no probe has ended for {time:.1?}: health is as it was then");
+            }
+            Found::Recovered(time) => tracing::warn!("probes end again, after {time:.1?}"),
         }
     }
 

@@ -84,7 +84,7 @@ pub enum LookupError {
         server: SocketAddr,
     },
     /// NODATA: the name has no addresses, or the service is not available.
-    #[error("{name}: the name server {server} says that the name has none")]
+    #[error("{name}: the name server {server} says that it has no such address")]
     Nothing {
         /// What was asked for.
         name: String,
@@ -230,9 +230,8 @@ impl Lookup {
             match self.target(&target).await {
                 Ok(addresses) => found.add(&target, addresses),
                 Err(of_target) => {
-                    if !of_target.is_final() {
-                        found.miss(of_target.clone());
-                    }
+                    // Whatever is wrong with its host, the service still names it.
+                    found.miss(of_target.clone());
                     error.get_or_insert(of_target);
                 }
             }

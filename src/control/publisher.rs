@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::bounds::STALL_TIME;
 use crate::control::watch::{Found, Progress};
 use crate::error::Errno;
 use crate::id::{EndpointId, Epoch, WorkerIndex};
@@ -150,7 +151,10 @@ impl Publisher {
             if worker.stopped {
                 continue;
             }
-            match worker.progress.look(counters, now) {
+            match worker
+                .progress
+                .look(counters.turns.value(), STALL_TIME, now)
+            {
                 Found::Moving => {}
                 Found::Idle => worker.wake(worker.post.nudge()),
                 Found::Stalled(time) => news.push((WorkerIndex(index), Stall::Begun(time))),

@@ -75,7 +75,7 @@ pub enum Answer {
     Endpoint(Box<EndpointStatus>),
     /// A change has been made, and these workers do not act by it yet.
     Changed {
-        /// The endpoint as it is now; as it was, if it has been removed.
+        /// The endpoint as it is now, also if it has been removed.
         endpoint: Box<EndpointStatus>,
         /// The workers that have not taken it within two seconds.
         pending_workers: Vec<u16>,
@@ -130,8 +130,10 @@ pub struct ClusterStatus {
     pub eligible: usize,
     /// How endpoints are chosen at present: `normal`, `panic`, `last_resort` or `none`.
     pub mode: &'static str,
-    /// Its endpoints' open sessions.
+    /// Its endpoints' open sessions, those included of endpoints that were taken out.
     pub open_sessions: u64,
+    /// How many endpoints were taken out and may still have sessions.
+    pub leaving: usize,
     /// Names that are looked up, each with the time of its last good answer and the last error.
     pub names: Vec<NameStatus>,
 }

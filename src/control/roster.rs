@@ -14,6 +14,7 @@ mod status;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::balance::endpoint::Endpoint;
 use crate::bounds::LEAVING_TIME;
@@ -24,6 +25,7 @@ use crate::plan::{self, Plan};
 use crate::time::Instant;
 use crate::view::{Eviction, ListenerView, View};
 use cluster::Cluster;
+use entry::Entry;
 
 pub use names::NameKey;
 pub use note::{Happening, Note, Severity};
@@ -35,7 +37,7 @@ pub struct Roster {
     clusters: Vec<Cluster>,
     /// Where an endpoint is: its cluster, and its position there.
     places: HashMap<EndpointId, (usize, usize)>,
-    /// Endpoints that were taken out and whose sessions have to end.
+    /// Endpoints that were taken out and have sessions.
     leaving: Vec<Leaving>,
     notes: Vec<Note>,
     workers: usize,
@@ -49,8 +51,11 @@ pub struct Roster {
 /// An endpoint that was taken out.
 #[derive(Debug)]
 struct Leaving {
-    endpoint: Arc<Endpoint>,
-    eviction: Eviction,
+    cluster: usize,
+    entry: Entry,
+    /// When its sessions have to end, if they have to.
+    eviction: Option<Eviction>,
+    since: Instant,
 }
 
 impl Roster {
@@ -110,9 +115,9 @@ impl Roster {
         }
         let before = self.leaving.len();
         self.leaving.retain(|left| {
-            let is_over = left.endpoint.open_sessions() == 0;
+            let is_over = left.entry.endpoint.open_sessions() == 0;
             // Whoever was just connecting may not be counted yet.
-            !is_over || now < left.eviction.at + LEAVING_TIME
+            !is_over || now < left.since + LEAVING_TIME
         });
         self.is_unpublished |= self.leaving.len() != before;
     }
@@ -131,7 +136,7 @@ impl Roster {
     pub fn publish(&mut self, epoch: Epoch) -> View {
         self.is_unpublished = false;
         let evictions = self.clusters.iter().flat_map(Cluster::evictions);
-        let leaving = self.leaving.iter().map(|left| left.eviction);
+        let leaving = self.leaving.iter().filter_map(|left| left.eviction);
         View {
             epoch,
             listeners: self.listeners.clone(),
@@ -151,6 +156,15 @@ impl Roster {
             return None;
         }
         Some(self.clusters.iter().flat_map(Cluster::targets).collect())
+    }
+
+    /// The longest time between two probes of an endpoint.
+    pub fn probe_interval_max(&self) -> Duration {
+        let plans = self
+            .clusters
+            .iter()
+            .filter_map(|cluster| cluster.plan.health.as_ref());
+        plans.map(|plan| plan.interval).max().unwrap_or_default()
     }
 
     /// Every endpoint.

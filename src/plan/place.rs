@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -172,6 +172,13 @@ impl FromStr for Place {
         }
         Ok(Self::Host(host.to_string(), port))
     }
+}
+
+/// Whether an endpoint can have this address.
+pub fn is_possible(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let is_broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    !address.is_unspecified() && !address.is_multicast() && !is_broadcast
 }
 
 fn no_port(text: &str) -> String {

@@ -18,7 +18,7 @@ use crate::bounds::{
     REPEAT_MIN, SESSIONS_MAX, TRIES_MAX, WORKERS_MAX,
 };
 use crate::plan::options::SocketOptions;
-use crate::plan::place::{Bind, Place};
+use crate::plan::place::{Bind, Place, is_possible};
 use crate::plan::proxy::{ProxyVersion, SendProxy};
 use crate::plan::{ClusterPlan, ListenerPlan, Plan, SessionTimeouts};
 
@@ -208,6 +208,12 @@ fn check_endpoints(path: &str, cluster: &ClusterPlan, found: &mut Problems) {
     }
     let mut names = HashMap::new();
     for (position, endpoint) in cluster.endpoints.iter().enumerate() {
+        if let Place::Address(addr) = &endpoint.place
+            && !is_possible(addr.ip())
+        {
+            let message = format!("no endpoint can have the address {}", addr.ip());
+            found.add(format!("{path}.endpoints[{position}].address"), message);
+        }
         let Some(name) = &endpoint.name else { continue };
         let path = format!("{path}.endpoints[{position}]");
         found.check_name(&path, name);

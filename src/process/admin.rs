@@ -10,7 +10,7 @@ use crate::control::admin::AdminListener;
 use crate::plan::admin::AdminPlan;
 use crate::plan::place::Bind;
 use crate::plan::problems::Problem;
-use crate::process::listeners::{SocketFile, listen_unix};
+use crate::process::listeners::{SocketFile, listen_unix, retry_in_use};
 use crate::process::{ProcessError, secret};
 
 /// Opens the interface, if there is to be one. Its file goes to the others.
@@ -29,7 +29,9 @@ pub(super) fn open(
     let refused = |error| ProcessError::bind(&plan.bind, &error);
     let (bind, listener) = match &plan.bind {
         Bind::Tcp(addr) => {
-            let listener = TcpListener::bind(addr).map_err(refused)?;
+            // The listener of an instance that was killed lives on for some milliseconds.
+            let retried = retry_in_use(|| TcpListener::bind(addr));
+            let listener = retried.map_err(refused)?;
             listener.set_nonblocking(true).map_err(refused)?;
             let bound = listener.local_addr().map_err(refused)?;
             (Bind::Tcp(bound), AdminListener::Tcp(listener))

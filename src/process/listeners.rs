@@ -147,15 +147,20 @@ impl Listeners {
 /// Binds a Unix socket. The listener of an instance that was killed lives on for some milliseconds
 /// in the kernel, which ends that instance's ring meanwhile, so one in use is looked at again.
 pub(super) fn listen_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<OwnedFd> {
+    retry_in_use(|| socket::listen_unix(path, mode, backlog))
+}
+
+/// Listens, and looks again for a while if somebody else does.
+pub(super) fn retry_in_use<T>(listen: impl Fn() -> io::Result<T>) -> io::Result<T> {
     for _ in 0..LISTEN_RETRIES {
-        match socket::listen_unix(path, mode, backlog) {
+        match listen() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 std::thread::sleep(LISTEN_RETRY);
             }
             outcome => return outcome,
         }
     }
-    socket::listen_unix(path, mode, backlog)
+    listen()
 }
 
 const LISTEN_RETRIES: u32 = 10;

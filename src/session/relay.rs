@@ -27,6 +27,7 @@
 //! Memory: 160 bytes per session.
 #![forbid(unsafe_code)]
 
+mod attempts;
 mod direction;
 mod header;
 mod timeouts;
@@ -164,28 +165,6 @@ impl Relay {
             self.last_activity = now;
             self.watch_at = Instant::NEVER;
         }
-    }
-
-    /// The last [`Action::Connect`] came to nothing: another endpoint is tried, or the session
-    /// ends for this reason.
-    pub fn handle_connect_failed(&mut self, now: Instant, reason: CloseReason) {
-        if !matches!(self.phase, Phase::Connecting(_)) {
-            return;
-        }
-        self.failure = Some(reason);
-        let in_time = now < self.timeouts.retry_within.after(self.started);
-        if reason.is_retryable() && self.tries < self.tries_max && in_time {
-            self.phase = Phase::Connecting(Attempt::Wanted);
-        } else {
-            self.abort(reason);
-        }
-    }
-
-    /// There is no endpoint to try, or none that was not tried: the session ends for the reason
-    /// for which the last attempt failed, if there was one, else for this.
-    pub fn handle_no_endpoint(&mut self, reason: CloseReason) {
-        self.tries = self.tries.saturating_sub(1);
-        self.abort(self.failure.unwrap_or(reason));
     }
 
     /// Whether bytes are, or were, relayed.

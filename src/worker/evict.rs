@@ -7,7 +7,6 @@
 
 use crate::balance::endpoint::TrialEnd;
 use crate::bounds::SWEEP_SESSIONS;
-use crate::error::CloseReason;
 use crate::ring::driver::Driver;
 use crate::time::Instant;
 use crate::view::Eviction;
@@ -92,8 +91,7 @@ impl<D: Driver> Worker<D> {
                     session.relay.abort(order.reason);
                 } else {
                     // Nothing has gone there yet, so another endpoint can serve it as well.
-                    let reason = CloseReason::ConnectFailed;
-                    session.relay.handle_connect_failed(self.now, reason);
+                    session.relay.handle_connect_withdrawn();
                     self.conclude(key as u32, TrialEnd::Unused);
                 }
                 self.touch(key as u32);

@@ -1,17 +1,18 @@
 //! What a session's fate says about its endpoint.
 //!
 //! An endpoint has served a session once its first byte has come, or once it has answered the
-//! client's FIN with its own. It has failed one if it could not be connected to, or if it reset or
-//! finished the connection, or was silent for the idle timeout to a client that had spoken, before
-//! its first byte and before the client finished. All else (a client that leaves, a limit of ours)
-//! says nothing. Each attempt is judged once.
+//! FIN of a client that had spoken with its own. It has failed one if it could not be connected to,
+//! or if it reset or finished the connection, or was silent for the idle timeout to a client that
+//! had spoken, before its first byte and before the client finished. All else says nothing: a
+//! client that leaves, or that connects and never speaks until the endpoint has had enough of it,
+//! or a limit of ours. Each attempt is judged once.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use crate::balance::Tried;
 use crate::balance::endpoint::TrialEnd;
-use crate::bounds::{AVOID_TIME, AVOIDED_MAX};
+use crate::bounds::{AVOID_TIME, AVOIDED_MAX, SILENCE_TIME};
 use crate::error::{CloseReason, Party};
 use crate::id::EndpointId;
 use crate::metrics::ClusterTimes;
@@ -94,16 +95,19 @@ impl<D: Driver> Worker<D> {
 
     /// Judges by how the endpoint's bytes ended, if none has come.
     pub(super) fn conclude_receive(&mut self, key: u32, end: ReceiveEnd) {
-        let is_open = self.sessions[key as usize]
-            .relay
-            .is_source_open(Side::Client);
-        self.conclude(
-            key,
-            match end {
-                ReceiveEnd::Finished if !is_open => TrialEnd::Succeeded,
-                ReceiveEnd::Finished | ReceiveEnd::Reset => TrialEnd::Failed,
-            },
-        );
+        let session = &self.sessions[key as usize];
+        let has_spoken = session.progress.bytes[Side::Client.index()] > 0;
+        let is_client_open = session.relay.is_source_open(Side::Client);
+        let age = self.now - session.relay.started();
+        let end = match end {
+            ReceiveEnd::Reset => TrialEnd::Failed,
+            ReceiveEnd::Finished if !has_spoken && (!is_client_open || age > SILENCE_TIME) => {
+                TrialEnd::Unused
+            }
+            ReceiveEnd::Finished if !is_client_open => TrialEnd::Succeeded,
+            ReceiveEnd::Finished => TrialEnd::Failed,
+        };
+        self.conclude(key, end);
     }
 
     /// Judges by why the session ends, if nothing else has.

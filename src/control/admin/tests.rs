@@ -295,6 +295,7 @@ fn cluster_status() -> ClusterStatus {
         eligible: 1,
         mode: "normal",
         open_sessions: 3,
+        leaving: 0,
         names: Vec::new(),
     }
 }

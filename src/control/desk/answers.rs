@@ -5,7 +5,7 @@ use futures_channel::oneshot;
 
 use crate::bounds::ACKNOWLEDGE_WAIT;
 use crate::control::desk::{Desk, Stage};
-use crate::control::request::{Answer, EndpointKey, EndpointStatus, Refusal, Request, Wanted};
+use crate::control::request::{Answer, EndpointStatus, Refusal, Request, Wanted};
 use crate::id::Epoch;
 use crate::sys::clock;
 use crate::time::Instant;
@@ -49,7 +49,7 @@ impl Desk {
         let _client_is_gone = reply.send(answer);
     }
 
-    /// Makes a change. Returns the endpoint as it is then; as it was, if it has been removed.
+    /// Makes a change. Returns the endpoint as it is then.
     fn change(&mut self, change: Wanted, now: Instant) -> Result<Box<EndpointStatus>, Refusal> {
         let gone = || Refusal::Unavailable {
             detail: "the endpoint is gone".to_string(),
@@ -58,13 +58,7 @@ impl Desk {
         let id = match change {
             Wanted::Add(cluster, plan) => roster.add(&cluster, &plan, now)?,
             Wanted::Change(cluster, key, change) => roster.change(&cluster, &key, change)?,
-            Wanted::Remove(cluster, key, policy) => {
-                let status = roster.endpoint_status(&cluster, &key, now)?;
-                let key = EndpointKey::Id(status.id);
-                roster.remove(&cluster, &key, policy, now)?;
-                self.settle(now);
-                return Ok(Box::new(status));
-            }
+            Wanted::Remove(cluster, key, policy) => roster.remove(&cluster, &key, policy, now)?,
             _ => return Err(gone()),
         };
         self.settle(now);
@@ -120,11 +114,18 @@ impl Desk {
             Stage::Serving if !self.is_first_round_over() => {
                 Answer::NotReady("endpoints have not been probed yet".to_string())
             }
-            Stage::Serving => match self.roster.outage() {
-                Some(outage) => Answer::NotReady(outage),
+            Stage::Serving => match self.stalled().or_else(|| self.roster.outage()) {
+                Some(why) => Answer::NotReady(why),
                 None => Answer::Ready,
             },
         }
+    }
+
+    /// Which worker has stalled, if one has: the kernel still gives it clients.
+    fn stalled(&self) -> Option<String> {
+        let mut states = self.publisher.states(clock::now());
+        let worker = states.position(|(_, stalled)| stalled.is_some())?;
+        Some(format!("the worker {worker} has stalled"))
     }
 
     /// Whether every endpoint has been probed, or had the time to be.

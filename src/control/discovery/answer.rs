@@ -2,13 +2,14 @@
 //! something else. Pure, and never a panic, whatever the bytes are.
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Header, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
 use crate::bounds::{ADDRESSES_MAX, ALIASES_MAX, DNS_PAYLOAD_BYTES, SERVICE_TARGETS_MAX};
+use crate::plan::place::is_possible;
 
 /// A question as it was sent.
 #[derive(Clone, Debug)]
@@ -319,10 +320,7 @@ pub(super) fn usable(addrs: impl IntoIterator<Item = IpAddr>) -> (Vec<IpAddr>, u
     let mut addrs: Vec<IpAddr> = addrs
         .into_iter()
         .map(|addr| addr.to_canonical())
-        .filter(|addr| {
-            let is_broadcast = *addr == IpAddr::V4(Ipv4Addr::BROADCAST);
-            !addr.is_unspecified() && !addr.is_multicast() && !is_broadcast
-        })
+        .filter(|addr| is_possible(*addr))
         .collect();
     addrs.sort_unstable();
     addrs.dedup();

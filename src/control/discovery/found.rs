@@ -74,10 +74,13 @@ impl Found {
         }
     }
 
-    /// Notes that something could not be found out. It is asked for again soon.
+    /// Notes that something could not be found out. It is asked for again soon, unless a name
+    /// server has said that it is not there.
     pub(super) fn miss(&mut self, error: LookupError) {
+        if !error.is_final() {
+            self.ttl = Duration::ZERO;
+        }
         self.incomplete.get_or_insert(error);
-        self.ttl = Duration::ZERO;
     }
 
     /// Brings the targets of a service into order. An address that several of them have is one,

@@ -134,7 +134,7 @@ impl Cluster {
         let Some(plan) = self.plan.breaker else {
             return;
         };
-        let can_spare = self.can_spare();
+        let can_spare = self.can_spare(position);
         let entry = &mut self.entries[position];
         let failures = entry.endpoint.failures();
         let (event, why) = match entry.endpoint.trial() {
@@ -149,7 +149,7 @@ impl Cluster {
             TrialState::None | TrialState::Open
                 if failures >= plan.failure_threshold && can_spare =>
             {
-                let why = format!("{failures} sessions in a row failed on it");
+                let why = format!("sessions in a row that failed on it: {failures}");
                 (BreakerEvent::TooManyFailures, why)
             }
             TrialState::None | TrialState::Open => return,
@@ -157,13 +157,18 @@ impl Cluster {
         self.is_touched |= drive(entry, event, now, &plan, why, &mut self.happenings);
     }
 
-    /// Whether one more endpoint may be ejected.
-    fn can_spare(&self) -> bool {
+    /// Whether an endpoint may be ejected: never the only one, and so many of a tier at a time, or as
+    /// many as fail if a later tier can serve.
+    fn can_spare(&self, position: usize) -> bool {
         let percent = self.plan.breaker.map_or(0, |plan| plan.max_ejected_percent);
+        let tier = self.entries[position].tier();
         let allowed = || self.entries.iter().filter(|entry| entry.is_allowed());
-        let ejected = allowed().filter(|entry| entry.breaker.state() != BreakerState::Closed);
-        let (all, ejected) = (allowed().count(), ejected.count());
-        all > 1 && (ejected + 1) * 100 <= all * usize::from(percent)
+        let beside = || allowed().filter(|entry| entry.tier() == tier);
+        let ejected = beside().filter(|entry| entry.breaker.state() != BreakerState::Closed);
+        let is_few = (ejected.count() + 1) * 100 <= beside().count() * usize::from(percent);
+        let mut later = allowed().filter(|entry| entry.tier() > tier);
+        let is_backed = later.any(|entry| entry.standing == Standing::Eligible);
+        allowed().count() > 1 && (is_few || is_backed)
     }
 
     /// When there is something to do even if nothing happens.
@@ -189,8 +194,11 @@ impl Cluster {
             self.mode = mode;
         }
         is_changed |= self.settle_view(now);
-        let eligible = self.eligible_count();
-        let endpoints = self.entries.len();
+        let well = self
+            .entries
+            .iter()
+            .filter(|entry| self.is_picked(entry) && entry.standing == Standing::Eligible);
+        let (eligible, endpoints) = (well.count(), self.entries.len());
         notes.extend(self.happenings.drain(..).map(|(subject, happening)| Note {
             cluster: self.plan.name.clone(),
             subject,

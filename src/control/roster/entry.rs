@@ -115,9 +115,14 @@ impl Entry {
     pub(super) fn candidate(&self) -> Candidate {
         Candidate {
             standing: self.standing,
-            tier: u32::from(self.backup) << 16 | u32::from(self.priority),
+            tier: self.tier(),
             failures: u64::from(self.probe_failures) + u64::from(self.endpoint.failures()),
         }
+    }
+
+    /// Endpoints of a greater tier are picked only if none of a smaller one may be.
+    pub(super) fn tier(&self) -> u32 {
+        u32::from(self.backup) << 16 | u32::from(self.priority)
     }
 
     /// Whether its operator lets it be picked.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::balance::endpoint::{Address, Endpoint};
-use crate::bounds::{ENDPOINTS_MAX, WEIGHT_MAX};
+use crate::bounds::{ADDRESSES_MAX, ENDPOINTS_MAX, WEIGHT_MAX};
 use crate::control::discovery::{Found, Located};
 use crate::control::roster::Roster;
 use crate::control::roster::entry::{Entry, Origin};
@@ -25,8 +25,26 @@ pub(super) struct Name {
     pub(super) error: Option<String>,
     /// Whether it was ever looked up.
     is_known: bool,
+    /// What an operator wants of addresses that it does not stand for at present; oldest first.
+    remembered: Vec<(Address, AdminState)>,
     pub(super) lookups: u64,
     pub(super) failures: u64,
+}
+
+impl Name {
+    /// Takes note of what an operator wants of an address, for when it comes back.
+    fn remember(&mut self, address: Address, admin: AdminState) {
+        if self.remembered.len() == ADDRESSES_MAX {
+            self.remembered.remove(0);
+        }
+        self.remembered.push((address, admin));
+    }
+
+    fn recall(&mut self, address: &Address) -> Option<AdminState> {
+        let mut remembered = self.remembered.iter();
+        let place = remembered.position(|(known, _)| known == address)?;
+        Some(self.remembered.remove(place).1)
+    }
 }
 
 /// Which name of a roster.
@@ -49,6 +67,7 @@ impl Roster {
                         plan,
                         error: None,
                         is_known: false,
+                        remembered: Vec::new(),
                         lookups: 0,
                         failures: 0,
                     });
@@ -136,7 +155,7 @@ impl Roster {
                     Happening::warning("look-up incomplete", why)
                 }
                 None => {
-                    let why = format!("it stands for {} addresses", located.len());
+                    let why = format!("addresses that it stands for: {}", located.len());
                     Happening::news("look-up succeeded", why)
                 }
             };
@@ -145,6 +164,7 @@ impl Roster {
         }
         let origin = Origin::Name(key.name);
         let mut gone = Vec::new();
+        let name = &mut cluster.names[key.name];
         for entry in cluster
             .entries
             .iter_mut()
@@ -165,7 +185,11 @@ impl Roster {
                 }
                 // An answer with a gap in it says nothing of what is not in it.
                 None if answer.incomplete.is_some() => {}
-                None => gone.push(entry.endpoint.id),
+                None => {
+                    let address = entry.endpoint.address.clone();
+                    name.remember(address, entry.admin);
+                    gone.push(entry.endpoint.id);
+                }
             }
         }
         for endpoint in gone {
@@ -204,6 +228,10 @@ impl Roster {
         let mut entry = self.entry(name.clone(), address, plan, origin);
         entry.planned = share(plan, found);
         (entry.weight, entry.priority) = entry.planned;
+        let of_name = &mut self.clusters[key.cluster].names[key.name];
+        if let Some(admin) = of_name.recall(&entry.endpoint.address) {
+            entry.admin = admin;
+        }
         let cluster = &mut self.clusters[key.cluster];
         cluster.admit(entry, now);
         cluster.tell(&name, Happening::news("added", "its name stands for it"));

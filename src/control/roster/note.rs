@@ -13,7 +13,7 @@ pub struct Note {
     pub subject: Option<String>,
     /// What has happened.
     pub happening: Happening,
-    /// How many endpoints are picked now.
+    /// How many endpoints are picked now and are well.
     pub eligible: usize,
     /// Of how many.
     pub endpoints: usize,

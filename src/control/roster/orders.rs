@@ -1,17 +1,18 @@
 //! What an operator changes while it runs.
 #![forbid(unsafe_code)]
 
-use crate::balance::endpoint::Address;
+use crate::balance::Role;
+use crate::balance::endpoint::{Address, Endpoint};
 use crate::bounds::ENDPOINTS_MAX;
 use crate::control::request::{Change, EndpointKey, Refusal};
-use crate::control::roster::entry::{self, Origin};
+use crate::control::roster::entry::{self, Entry, Origin};
 use crate::control::roster::note::Happening;
 use crate::control::roster::{Leaving, Roster, names};
 use crate::error::CloseReason;
 use crate::id::EndpointId;
 use crate::plan::EndpointPlan;
 use crate::plan::failure::SessionPolicy;
-use crate::plan::place::Place;
+use crate::plan::place::{Place, is_possible};
 use crate::time::Instant;
 
 impl Roster {
@@ -37,8 +38,9 @@ impl Roster {
         let named = |name: &str| entries.iter().position(|entry| entry.endpoint.name == name);
         let (found, key) = match key {
             EndpointKey::Id(id) => {
-                let by_id = entries.iter().position(|entry| entry.endpoint.id.0 == *id);
-                (by_id.or_else(|| named(&id.to_string())), id.to_string())
+                // A name goes first: only its owner has chosen it.
+                let by_id = || entries.iter().position(|entry| entry.endpoint.id.0 == *id);
+                (named(&id.to_string()).or_else(by_id), id.to_string())
             }
             EndpointKey::Name(key) => (named(key), key.clone()),
         };
@@ -72,6 +74,14 @@ impl Roster {
                 });
             }
         };
+        if let Address::Tcp(addr) = &address
+            && !is_possible(addr.ip())
+        {
+            return Err(Refusal::Invalid {
+                field: "address",
+                detail: format!("no endpoint can have the address {}", addr.ip()),
+            });
+        }
         let title = names::title(plan);
         if entries.iter().any(|entry| entry.endpoint.name == title) {
             return Err(Refusal::Conflict {
@@ -124,7 +134,8 @@ impl Roster {
         Ok(id)
     }
 
-    /// Takes an endpoint out.
+    /// Takes an endpoint out, or says anew what becomes of the sessions of one that was taken out.
+    /// Returns its identity.
     ///
     /// Errors: [`Refusal::Unknown`] if there is no such endpoint, [`Refusal::Conflict`] if it would
     /// come back with the next look-up of its name.
@@ -134,9 +145,13 @@ impl Roster {
         key: &EndpointKey,
         policy: Option<SessionPolicy>,
         now: Instant,
-    ) -> Result<(), Refusal> {
-        let (place, position) = self.find(cluster, key)?;
+    ) -> Result<EndpointId, Refusal> {
+        let (place, position) = match self.find(cluster, key) {
+            Ok(found) => found,
+            Err(refusal) => return self.hurry(cluster, key, policy, now).ok_or(refusal),
+        };
         let entry = &self.clusters[place].entries[position];
+        let id = entry.endpoint.id;
         if let Origin::Name(name) = entry.origin {
             let name = names::title(&self.clusters[place].names[name].plan);
             return Err(Refusal::Conflict {
@@ -146,8 +161,35 @@ impl Roster {
                 ),
             });
         }
-        self.take_out(entry.endpoint.id, policy, "by the admin interface", now);
-        Ok(())
+        self.take_out(id, policy, "by the admin interface", now);
+        Ok(id)
+    }
+
+    /// Says anew what becomes of the sessions of an endpoint that was taken out.
+    fn hurry(
+        &mut self,
+        cluster: &str,
+        key: &EndpointKey,
+        policy: Option<SessionPolicy>,
+        now: Instant,
+    ) -> Option<EndpointId> {
+        let place = self.cluster(cluster).ok()?;
+        let is_meant = |endpoint: &Endpoint| match key {
+            EndpointKey::Id(id) => endpoint.id.0 == *id || endpoint.name == id.to_string(),
+            EndpointKey::Name(name) => endpoint.name == *name,
+        };
+        let of_cluster = self.leaving.iter_mut().filter(|left| left.cluster == place);
+        let left = of_cluster
+            .rev()
+            .find(|left| is_meant(&left.entry.endpoint))?;
+        let cluster = &mut self.clusters[place];
+        let policy = policy.unwrap_or(cluster.plan.sessions.removed);
+        let endpoint = &left.entry.endpoint;
+        left.eviction = entry::order(endpoint, policy, CloseReason::EndpointRemoved, now);
+        let why = format!("by the admin interface; {}", words(policy));
+        cluster.tell(&endpoint.name, Happening::news("removed before", why));
+        self.is_unpublished = true;
+        Some(endpoint.id)
     }
 
     /// Takes an endpoint out; its sessions go as the policy says, or as the cluster does.
@@ -164,21 +206,28 @@ impl Roster {
         let cluster = &mut self.clusters[place];
         let entry = cluster.entries.remove(position);
         let policy = policy.unwrap_or(cluster.plan.sessions.removed);
-        let reason = CloseReason::EndpointRemoved;
-        if let Some(eviction) = entry::order(&entry.endpoint, policy, reason, now) {
-            self.leaving.push(Leaving {
-                endpoint: entry.endpoint.clone(),
-                eviction,
-            });
-            self.is_unpublished = true;
-        }
-        let sessions = match policy {
-            SessionPolicy::Keep => "its sessions go on".to_string(),
-            SessionPolicy::Drain(time) => format!("its sessions have {time:?} to end"),
-            SessionPolicy::Reset => "its sessions are reset".to_string(),
-        };
-        let why = format!("{why}; {sessions}");
+        let open = entry.endpoint.open_sessions();
+        let why = format!("{why}; of its sessions ({open} open), {}", words(policy));
         cluster.tell(&entry.endpoint.name, Happening::news("removed", why));
+        self.leaving.push(Leaving {
+            cluster: place,
+            eviction: entry::order(&entry.endpoint, policy, CloseReason::EndpointRemoved, now),
+            entry: Entry {
+                role: Role::Out,
+                ..entry
+            },
+            since: now,
+        });
+        self.is_unpublished = true;
         self.index(place);
+    }
+}
+
+/// What becomes of sessions.
+fn words(policy: SessionPolicy) -> String {
+    match policy {
+        SessionPolicy::Keep => "all go on".to_string(),
+        SessionPolicy::Drain(time) => format!("those that are left in {time:?} are reset"),
+        SessionPolicy::Reset => "all are reset".to_string(),
     }
 }

@@ -18,14 +18,16 @@ use crate::time::Instant;
 impl Roster {
     /// All clusters.
     pub fn clusters_status(&self) -> Vec<ClusterStatus> {
-        self.clusters.iter().map(cluster_status).collect()
+        (0..self.clusters.len())
+            .map(|place| self.status_of_cluster(place))
+            .collect()
     }
 
     /// One cluster.
     ///
     /// Errors: [`Refusal::Unknown`] if there is none of that name.
     pub fn cluster_status(&self, name: &str) -> Result<ClusterStatus, Refusal> {
-        Ok(cluster_status(&self.clusters[self.cluster(name)?]))
+        Ok(self.status_of_cluster(self.cluster(name)?))
     }
 
     /// All endpoints of a cluster.
@@ -57,16 +59,53 @@ impl Roster {
         Ok(endpoint_status(cluster, &cluster.entries[position], now))
     }
 
-    /// One endpoint, by its identity.
+    /// One endpoint, by its identity, also if it was taken out and may still have sessions.
     pub fn status_of(&self, endpoint: EndpointId, now: Instant) -> Option<EndpointStatus> {
-        let (cluster, position) = self.place_of(endpoint)?;
-        let cluster = &self.clusters[cluster];
-        Some(endpoint_status(cluster, &cluster.entries[position], now))
+        if let Some((cluster, position)) = self.place_of(endpoint) {
+            let cluster = &self.clusters[cluster];
+            return Some(endpoint_status(cluster, &cluster.entries[position], now));
+        }
+        let mut leaving = self.leaving.iter();
+        let left = leaving.find(|left| left.entry.endpoint.id == endpoint)?;
+        Some(EndpointStatus {
+            reason: Some("removed"),
+            ..endpoint_status(&self.clusters[left.cluster], &left.entry, now)
+        })
     }
 
     /// All clusters as metrics tell of them.
     pub fn scrape(&self) -> Vec<ClusterScrape<'_>> {
         self.clusters.iter().map(cluster_scrape).collect()
+    }
+
+    fn status_of_cluster(&self, place: usize) -> ClusterStatus {
+        let cluster = &self.clusters[place];
+        let leaving = || self.leaving.iter().filter(|left| left.cluster == place);
+        let entries = &cluster.entries;
+        let of_name = |name: usize| {
+            let of = entries
+                .iter()
+                .filter(|entry| entry.origin == Origin::Name(name));
+            of.count()
+        };
+        let all = entries.iter().chain(leaving().map(|left| &left.entry));
+        let open = all.map(|entry| u64::from(entry.endpoint.open_sessions()));
+        ClusterStatus {
+            name: cluster.plan.name.clone(),
+            balance: cluster.plan.policy.name(),
+            endpoints: entries.len(),
+            eligible: cluster.eligible_count(),
+            mode: cluster.mode.word(),
+            open_sessions: open.sum(),
+            leaving: leaving().count(),
+            names: (cluster.names.iter().enumerate())
+                .map(|(position, name)| NameStatus {
+                    name: names::title(&name.plan),
+                    endpoints: of_name(position),
+                    error: name.error.clone(),
+                })
+                .collect(),
+        }
     }
 
     /// Why clients cannot be served; `None` if they can.
@@ -75,34 +114,6 @@ impl Roster {
         let out = clusters.find(|cluster| cluster.mode == Mode::None)?;
         let name = &out.plan.name;
         Some(format!("no endpoint of the cluster `{name}` may be picked"))
-    }
-}
-
-fn cluster_status(cluster: &Cluster) -> ClusterStatus {
-    let entries = &cluster.entries;
-    let of_name = |name: usize| {
-        let of = entries
-            .iter()
-            .filter(|entry| entry.origin == Origin::Name(name));
-        of.count()
-    };
-    let open = entries
-        .iter()
-        .map(|entry| u64::from(entry.endpoint.open_sessions()));
-    ClusterStatus {
-        name: cluster.plan.name.clone(),
-        balance: cluster.plan.policy.name(),
-        endpoints: entries.len(),
-        eligible: cluster.eligible_count(),
-        mode: cluster.mode.word(),
-        open_sessions: open.sum(),
-        names: (cluster.names.iter().enumerate())
-            .map(|(position, name)| NameStatus {
-                name: names::title(&name.plan),
-                endpoints: of_name(position),
-                error: name.error.clone(),
-            })
-            .collect(),
     }
 }
 

@@ -170,8 +170,9 @@ fn who_fails_too_often_is_ejected_tried_and_readmitted() {
     scene.fail("a", 4, 1);
     assert_eq!(scene.settle(1), (false, vec![]));
     scene.fail("a", 1, 1);
-    let told =
-        vec!["a ejected: 5 sessions in a row failed on it; for 30s (2 of 3 left)".to_string()];
+    let told = vec![
+        "a ejected: sessions in a row that failed on it: 5; for 30s (2 of 3 left)".to_string(),
+    ];
     assert_eq!(scene.settle(1), (true, told));
     assert_eq!(scene.roles(), [Out, Active, Active]);
     assert_eq!(scene.roster.deadline(), at(31));
@@ -387,10 +388,12 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
             .map(|_| ()),
         scene
             .roster
-            .remove(CLUSTER, &EndpointKey::Id(77), None, at(2)),
+            .remove(CLUSTER, &EndpointKey::Id(77), None, at(2))
+            .map(|_| ()),
         scene
             .roster
-            .remove(CLUSTER, &key("localhost:1"), None, at(2)),
+            .remove(CLUSTER, &key("localhost:1"), None, at(2))
+            .map(|_| ()),
         scene
             .roster
             .change(CLUSTER, &key("x"), Change::default())
@@ -419,4 +422,105 @@ fn what_does_not_change_is_shared_between_views() {
     assert!(!scene.settle(1).0);
     let view = scene.roster.publish(Epoch(9));
     assert!(Arc::ptr_eq(&before, &view.clusters[0]));
+}
+
+#[test]
+fn a_tier_is_given_up_where_a_later_one_serves() {
+    let tiers = ["10.0.0.1:1,name=a", "10.0.0.2:1,name=b"];
+    let mut scene = Scene::new(&tiers, |cluster| cluster.endpoints[1].backup = true);
+    assert_eq!(scene.roles(), [Active, Out]);
+    scene.fail("a", 5, 1);
+    scene.settle(1);
+    assert_eq!(scene.roles(), [Out, Active]);
+    // Behind the last one there is nobody.
+    scene.fail("b", 5, 2);
+    scene.settle(2);
+    assert_eq!(scene.roles(), [Out, Active]);
+    scene.settle(31);
+    assert_eq!(scene.roles(), [Trial, Active]);
+    scene.endpoint("a").grant_trial();
+    let last = crate::balance::endpoint::TrialPermit::LAST_RESORT;
+    let served = crate::balance::endpoint::TrialEnd::Succeeded;
+    assert!(scene.endpoint("a").end_trial(last, served));
+    scene.roster.look_at_all(at(32));
+    scene.settle(32);
+    assert_eq!(scene.roles(), [Active, Out]);
+    scene.fail("a", 5, 40);
+    scene.settle(40);
+    assert_eq!(scene.roles(), [Out, Active], "the backup was never ejected");
+}
+
+#[test]
+fn a_name_goes_before_a_number() {
+    let mut scene = Scene::new(&ABC, |_| ());
+    let plan: EndpointPlan = "10.0.0.9:1,name=1".parse().expect("an endpoint");
+    let id = scene.roster.add(CLUSTER, &plan, at(1)).expect("a new name");
+    assert_ne!(id.0, 1);
+    let removed = scene
+        .roster
+        .remove(CLUSTER, &EndpointKey::Id(1), None, at(2));
+    assert_eq!(removed, Ok(id));
+    let next = scene
+        .roster
+        .change(CLUSTER, &EndpointKey::Id(1), Change::default());
+    assert_eq!(next, Ok(EndpointId(1)));
+}
+
+#[test]
+fn what_becomes_of_a_removed_endpoint_s_sessions_can_be_said_anew() {
+    let mut scene = Scene::new(&ABC, |_| ());
+    let endpoint = scene.endpoint("a");
+    assert!(endpoint.try_open_session(None));
+    let hour = Some(SessionPolicy::Drain(Duration::from_secs(3600)));
+    for (policy, expected) in [
+        (hour, Some(at(3601))),
+        (Some(SessionPolicy::Reset), Some(at(1))),
+        (Some(SessionPolicy::Keep), None),
+    ] {
+        let removed = scene.roster.remove(CLUSTER, &key("a"), policy, at(1));
+        assert_eq!(removed, Ok(endpoint.id));
+        scene.settle(1);
+        let orders = scene.view.evictions.iter();
+        assert_eq!(orders.map(|order| order.at).next(), expected);
+    }
+    let status = scene.roster.cluster_status(CLUSTER).expect("it is there");
+    assert_eq!((status.open_sessions, status.leaving), (1, 1));
+    let gone = scene
+        .roster
+        .status_of(endpoint.id, at(2))
+        .expect("it has a session");
+    assert_eq!((gone.eligible, gone.reason), (false, Some("removed")));
+    endpoint.session_closed();
+    scene.settle(60);
+    assert!(scene.roster.status_of(endpoint.id, at(60)).is_none());
+    let again = scene.roster.remove(CLUSTER, &key("a"), None, at(60));
+    assert!(matches!(again, Err(Refusal::Unknown { .. })));
+}
+
+#[test]
+fn an_address_that_comes_back_is_as_its_operator_left_it() {
+    let mut scene = Scene::new(&["db:1"], |_| ());
+    let (name, _) = scene.roster.names().remove(0);
+    let located = |last: u8| Located {
+        addr: ([10, 0, 0, last], 1).into(),
+        weight: 1,
+        priority: 0,
+    };
+    let both = found(&[located(1), located(2)]);
+    scene.roster.handle_lookup(name, &both, at(1));
+    scene.settle(1);
+    let disabled = Change {
+        state: Some(AdminState::Disabled),
+        ..Change::default()
+    };
+    let first = key("db:1 (10.0.0.1:1)");
+    assert!(scene.roster.change(CLUSTER, &first, disabled).is_ok());
+    scene
+        .roster
+        .handle_lookup(name, &found(&[located(2)]), at(2));
+    scene.settle(2);
+    scene.roster.handle_lookup(name, &both, at(3));
+    scene.settle(3);
+    let status = scene.roster.endpoint_status(CLUSTER, &first, at(3));
+    assert_eq!(status.map(|status| status.state), Ok(AdminState::Disabled));
 }

@@ -210,16 +210,29 @@ impl Desk {
         }
     }
 
-    /// Whether the endpoint of which the note tells might be ejected.
+    /// Whether the endpoint of which the note tells might be ejected: few of its tier are, or a
+    /// later tier can serve.
     fn could_spare(&self, note: &Note, percent: u8, now: Instant) -> bool {
         let all = self.roster.endpoints_status(&note.cluster, now);
         let mut all = all.unwrap_or_default();
         all.retain(is_allowed);
-        let others = all.iter().filter(|status| {
+        let tier = |status: &EndpointStatus| (status.backup, status.priority);
+        let mut subject = all
+            .iter()
+            .filter(|one| Some(&one.name) == note.subject.as_ref());
+        let Some(of_subject) = subject.next().map(tier) else {
+            return true;
+        };
+        let beside = || all.iter().filter(|status| tier(status) == of_subject);
+        let others = beside().filter(|status| {
             Some(&status.name) != note.subject.as_ref()
                 && self.breakers.is_out(&note.cluster, &status.name)
         });
-        all.len() > 1 && (others.count() + 1) * 100 <= all.len() * usize::from(percent)
+        let is_few = (others.count() + 1) * 100 <= beside().count() * usize::from(percent);
+        let mut later = all.iter().filter(|status| tier(status) > of_subject);
+        let is_backed = later
+            .any(|status| matches!(status.breaker, "closed" | "none") && status.health != "down");
+        all.len() > 1 && (is_few || is_backed)
     }
 
     fn publish(&mut self, post: &Post, network: &mut Network, live: &mut Live) -> bool {
