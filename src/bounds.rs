@@ -274,9 +274,6 @@ pub const PROBE_REPORTS_MAX: usize = 64 * 1024;
 /// The first round of probes is over after this time, if no interval is longer.
 pub const PROBE_SPREAD: Duration = Duration::from_secs(1);
 
-/// The step of the prober's clock: probes that are due within it begin together, for one wake-up.
-pub const PROBE_TICK: Duration = Duration::from_millis(5);
-
 /// A probe whose timeout is noticed later than this, and later than one part in
 /// [`PROBE_LATE_PART`] of the timeout, counts neither way.
 pub const PROBE_LATE: Duration = Duration::from_millis(50);
@@ -417,12 +414,21 @@ pub const ADMIN_ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// The longest drain that a request may ask for, 45 days: the longest timeout of a configuration.
 pub const ADMIN_DRAIN_MAX: Duration = Duration::from_secs(45 * 24 * 60 * 60);
+/// How long a peak that a worker counted is told of, at least; at most twice as long.
+pub const PEAK_TIME: Duration = Duration::from_secs(60);
+
+/// The most series in one answer to a scrape: about 10 MB of text. Endpoints come last.
+pub const METRIC_SERIES_MAX: usize = 100_000;
 
 /// The step of a worker's timers.
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// Ticks in one turn of the timer wheel (41 s); later timers go round more than once.
 pub const WHEEL_TICKS: usize = 4096;
+
+/// The age at which a session's socket to its endpoint gets the options that only matter to
+/// sessions which last: 2 us that short ones never pay for.
+pub const SETTLE_AGE: Duration = Duration::from_secs(2);
 
 /// How long a session may be without any receive on one side before that side is watched for a
 /// reset. Short sessions never pay for the watch.

@@ -17,6 +17,7 @@
 pub mod admin;
 pub mod desk;
 pub mod discovery;
+pub mod exposition;
 pub mod prober;
 pub mod publisher;
 pub mod request;
@@ -26,6 +27,7 @@ mod watch;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
 use crate::plan::Plan;
 use crate::plan::admin::AdminPlan;
+use crate::plan::place::Bind;
 use crate::time::Instant;
 use crate::update::Bell;
 use admin::AdminListener;
@@ -61,6 +64,21 @@ pub struct Setup {
     pub session_limit: Arc<Limit>,
     /// The admin interface, if there is one.
     pub admin: Option<AdminSetup>,
+    /// What else there is to tell of the process.
+    pub surroundings: Surroundings,
+}
+
+/// What control tells of the process without having to do with it.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// For each listener of the plan the places where it is bound, with real ports.
+    pub binds: Vec<Vec<Bind>>,
+    /// What is used of the kernel.
+    pub features: String,
+    /// Lines of the log that were lost.
+    pub log_lines_dropped: Arc<AtomicU64>,
+    /// Records that are not in the access log, if there is one.
+    pub access_records_dropped: Arc<AtomicU64>,
 }
 
 /// What the admin interface starts with.
@@ -208,3 +226,36 @@ pub type Runtime = monoio::FusionRuntime<
 
 /// How long names may take to be looked up before workers begin without them.
 pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn nothing_is_left_in_front_of_control() {
+        // Whatever was left before the bell was last rung is found after it was heard, so one ring
+        // that is lost ends this test by the timeout.
+        const THINGS: u32 = 50_000;
+        let (bell, mut rung) = bell().expect("a pair of sockets");
+        rung.set_nonblocking(false).expect("a socket");
+        rung.set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a socket");
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        let hammer = bell.clone();
+        let ringer = std::thread::spawn(move || {
+            for thing in 0..THINGS {
+                assert!(sender.send(thing).is_ok());
+                hammer.ring();
+            }
+        });
+        let mut found = 0;
+        let mut heard = [0; 64];
+        while found < THINGS {
+            assert!(rung.read(&mut heard).is_ok_and(|bytes| bytes > 0));
+            bell.quiet();
+            found += receiver.try_iter().count() as u32;
+        }
+        assert!(ringer.join().is_ok());
+    }
+}

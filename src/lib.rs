@@ -8,14 +8,14 @@
 //! | layer | modules |
 //! |---|---|
 //! | 4 | [`config`] reads configuration files; [`process`] binds, starts workers and stops them; [`cli`] reads the command line |
-//! | 3 | [`worker`] the hot path; [`control`] tells workers what is so |
+//! | 3 | [`worker`] the hot path; [`control`] knows what is so, and tells workers |
 //! | 2 | [`ring`] and [`sys`], the two fences around unsafe code |
-//! | 1 | [`session`] state machines without I/O; [`balance`] one policy per file; [`buffers`], [`timer`], [`view`], [`access`], [`plan`], [`update`], [`limits`], [`metrics`] |
+//! | 1 | [`session`] state machines without I/O; [`balance`] one policy per file; [`buffers`], [`timer`], [`health`], [`breaker`], [`standing`], [`view`], [`access`], [`plan`], [`update`], [`limits`], [`metrics`] |
 //! | 0 | [`id`], [`error`], [`time`], [`bounds`] |
 //!
 //! A good order to read in: [`session::relay`] (what happens to a connection), [`buffers`] (who
 //! owns its bytes), [`ring::driver`] (the seam to the kernel), [`worker`] (the loop), [`update`]
-//! (how a change reaches it), [`process`] (how it all starts and ends).
+//! (how a change reaches it), [`control`] (where changes come from), [`process`] (how it all starts and ends).
 
 pub mod access;
 pub mod balance;

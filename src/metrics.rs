@@ -4,12 +4,15 @@
 #![forbid(unsafe_code)]
 
 pub mod histogram;
+pub mod peak;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::CloseReason;
 use crate::id::WorkerIndex;
+use crate::time::Instant;
 use histogram::Histogram;
+use peak::Peak;
 
 /// A count with a single writer. Readers see a value that was true a moment ago.
 #[derive(Debug, Default)]
@@ -61,8 +64,20 @@ pub struct WorkerCounters {
     pub bulks: Counter,
     /// Times at which accepting paused for want of descriptors or sessions.
     pub accept_pauses: Counter,
+    /// Requests to look at an endpoint that control had no room for. It looks later all the same.
+    pub events_dropped: Counter,
     /// Completions of an earlier tenant of a slot, dropped.
     pub stale_completions: Counter,
+    /// Completions that one turn brought.
+    pub turn_completions: Peak,
+    /// Buffers of its arena.
+    pub buffers: Counter,
+    /// Those of them that sessions hold: neither free nor shown to the kernel.
+    pub held_buffers: Peak,
+    /// The kernel's pipes that have bytes in them.
+    pub pipes: Counter,
+    /// Memory in the place of pipes that has bytes in it, in units of a pipe.
+    pub memory_pipes: Counter,
     /// Sessions that ended, by reason.
     closed: [Counter; CloseReason::ALL.len()],
 }
@@ -71,6 +86,19 @@ impl WorkerCounters {
     /// The sessions that ended for this reason.
     pub fn closed(&self, reason: CloseReason) -> &Counter {
         &self.closed[reason as usize]
+    }
+
+    /// The buffers that no session holds.
+    pub fn free_buffers(&self) -> u64 {
+        self.buffers
+            .value()
+            .saturating_sub(self.held_buffers.last())
+    }
+
+    /// The least number of buffers that no session held, in this minute and the one before.
+    pub fn free_buffers_min(&self, now: Instant) -> u64 {
+        let held = self.held_buffers.most(now);
+        self.buffers.value().saturating_sub(held)
     }
 
     /// The sessions that ended.

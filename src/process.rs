@@ -21,11 +21,12 @@ pub use serve::{serve, stop_signals};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::balance::endpoint::Endpoint;
-use crate::control::{self, Control, News, Order};
+use crate::control::{self, Control, News, Order, Surroundings};
 use crate::error::Errno;
 use crate::id::WorkerIndex;
 use crate::limits::Limit;
@@ -114,8 +115,7 @@ fn allow(plan: &Plan, workers: usize) -> Result<Allowance, ProcessError> {
         what: "the limit of descriptors",
         source,
     })?;
-    let binds = plan.listeners.iter().map(|listener| listener.binds.len());
-    let mut allowance = workers::allowance(descriptors, workers, binds.sum(), plan.workers.pipes);
+    let mut allowance = workers::allowance(descriptors, workers, plan);
     let sessions_max = allowance.sessions;
     if let Some(max) = plan.max_sessions {
         allowance.sessions = max.min(sessions_max);
@@ -215,6 +215,18 @@ impl Running {
     ///
     /// Errors: see [`ProcessError`].
     pub fn start_with(plan: &Plan, features: &Features) -> Result<Self, ProcessError> {
+        Self::start_on(plan, features, Arc::default())
+    }
+
+    /// As [`start_with`](Self::start_with), with the count of log lines that were lost, which is
+    /// told as a metric.
+    ///
+    /// Errors: see [`ProcessError`].
+    pub fn start_on(
+        plan: &Plan,
+        features: &Features,
+        log_lines_dropped: Arc<AtomicU64>,
+    ) -> Result<Self, ProcessError> {
         let problems = plan.problems();
         if !problems.is_empty() {
             return Err(ProcessError::Plan(problems));
@@ -234,6 +246,8 @@ impl Running {
         privileges::drop_to(&plan.process, access_file(&plan.log))?;
         try_connecting(plan)?;
         let session_limit = Arc::new(Limit::new(sessions));
+        let dropped = access.as_ref().map(|access| access.sender.drops());
+        let access_records_dropped = dropped.unwrap_or_default();
         let common = Common {
             features: *features,
             session_limit: Arc::clone(&session_limit),
@@ -254,6 +268,12 @@ impl Running {
             counters: workforce.counters.clone(),
             session_limit: Arc::clone(&session_limit),
             admin,
+            surroundings: Surroundings {
+                binds: by_listener(plan, &sockets.binds),
+                features: features.report().join("; "),
+                log_lines_dropped,
+                access_records_dropped,
+            },
         });
         let mut running = Self {
             control: control.map_err(system("control"))?,
@@ -291,6 +311,11 @@ impl Running {
     /// What each worker counts.
     pub fn counters(&self) -> &[Arc<WorkerCounters>] {
         &self.counters
+    }
+
+    /// The records so far that are not in the access log; 0 if there is none.
+    pub fn access_records_dropped(&self) -> u64 {
+        self.access_log.as_ref().map_or(0, AccessLog::dropped)
     }
 
     /// The sessions that live now, and how many may.
@@ -368,6 +393,15 @@ impl Running {
     fn remove_socket_files(&self) {
         self.socket_files.iter().for_each(SocketFile::remove);
     }
+}
+
+/// The places of each listener of a plan, of all places in its order.
+fn by_listener(plan: &Plan, binds: &[Bind]) -> Vec<Vec<Bind>> {
+    let mut rest = binds.iter().cloned();
+    let listeners = plan.listeners.iter();
+    listeners
+        .map(|listener| rest.by_ref().take(listener.binds.len()).collect())
+        .collect()
 }
 
 /// Whether sockets to endpoints can have the options that they are to have.

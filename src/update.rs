@@ -238,11 +238,13 @@ impl Inbox {
         }
     }
 
-    /// Asks control to look at an endpoint's words. If there is no room for that, control looks
-    /// sooner or later without being asked.
-    pub fn ask_to_look(&self, endpoint: EndpointId) {
-        let _words_persist = self.events.try_send(Event::Failing { endpoint });
+    /// Asks control to look at an endpoint's words. `false` if there is no room for that: control
+    /// looks sooner or later without being asked.
+    #[must_use]
+    pub fn ask_to_look(&self, endpoint: EndpointId) -> bool {
+        let is_asked = self.events.try_send(Event::Failing { endpoint }).is_ok();
         self.bell.ring();
+        is_asked
     }
 
     /// Says that the worker is about to sleep; `false` if it must not, because something is there.

@@ -211,7 +211,7 @@ impl<D: Driver> Worker<D> {
             completions += 1;
             self.dispatch(completion);
         }
-        self.counters.completions.add(completions);
+        self.count_turn(completions);
         self.run_pumps();
         self.poll_touched();
         self.take_updates();
@@ -219,7 +219,7 @@ impl<D: Driver> Worker<D> {
         self.run_timers();
         self.poll_touched();
         self.feed_starved();
-        self.counters.open_sessions.set(self.sessions.len() as u64);
+        self.count_use();
         self.watch_memory();
         Ok(if self.is_over() {
             Turn::Ended
@@ -231,6 +231,29 @@ impl<D: Driver> Worker<D> {
     /// The driver, to be looked at once the worker has ended.
     pub fn driver(&mut self) -> &mut D {
         &mut self.driver
+    }
+
+    /// Counts what has come. All of it is held now and nothing is joined or dropped yet, so at no
+    /// other moment of a turn are there fewer free buffers.
+    fn count_turn(&self, completions: u64) {
+        let counters = &self.counters;
+        counters.completions.add(completions);
+        counters.turn_completions.record(completions, self.now);
+        let held = self.driver.stock().held_buffers;
+        counters.held_buffers.record(held as u64, self.now);
+    }
+
+    /// Counts what is in use until the next turn.
+    fn count_use(&self) {
+        let counters = &self.counters;
+        let stock = self.driver.stock();
+        counters.buffers.set(stock.buffers as u64);
+        counters.held_buffers.settle(stock.held_buffers as u64);
+        // None come while it waits.
+        counters.turn_completions.settle(0);
+        counters.pipes.set(stock.pipes as u64);
+        counters.memory_pipes.set(stock.memory_pipes as u64);
+        counters.open_sessions.set(self.sessions.len() as u64);
     }
 
     fn next_wait(&self) -> Wait {

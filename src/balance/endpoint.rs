@@ -198,9 +198,7 @@ impl Endpoint {
     /// Returns whether control has to look.
     pub fn end_trial(&self, permit: TrialPermit, end: TrialEnd) -> bool {
         let (held, new) = match (permit, end) {
-            // Nobody was asked to try, so only a success is news.
-            (TrialPermit::LAST_RESORT, TrialEnd::Succeeded) => (TRIAL_NONE, TRIAL_SUCCEEDED),
-            (TrialPermit::LAST_RESORT, TrialEnd::Failed | TrialEnd::Unused) => return false,
+            (TrialPermit::LAST_RESORT, end) => return self.end_last_resort(end),
             (TrialPermit(held), TrialEnd::Succeeded) => (held.get(), TRIAL_SUCCEEDED),
             (TrialPermit(held), TrialEnd::Failed) => (held.get(), TRIAL_FAILED),
             (TrialPermit(held), TrialEnd::Unused) => (held.get(), TRIAL_GRANTED),
@@ -211,6 +209,21 @@ impl Endpoint {
             .compare_exchange(held, new, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok();
         is_told && end != TrialEnd::Unused
+    }
+
+    /// Nobody was asked to try, so only a success is news. It is more than whoever has a permit can
+    /// tell, and where no better endpoint is left nobody comes to take one.
+    fn end_last_resort(&self, end: TrialEnd) -> bool {
+        let told = |held: u64| match held {
+            TRIAL_SUCCEEDED | TRIAL_FAILED => None,
+            _ => Some(TRIAL_SUCCEEDED),
+        };
+        end == TrialEnd::Succeeded
+            && self
+                .words
+                .trial
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, told)
+                .is_ok()
     }
 
     /// The block that this worker writes.
@@ -318,6 +331,16 @@ mod tests {
         let endpoint = endpoint();
         assert!(!endpoint.end_trial(TrialPermit::LAST_RESORT, TrialEnd::Failed));
         assert_eq!(endpoint.trial(), TrialState::None);
+        assert!(endpoint.end_trial(TrialPermit::LAST_RESORT, TrialEnd::Succeeded));
+        assert_eq!(endpoint.trial(), TrialState::Succeeded);
+    }
+
+    #[test]
+    fn a_last_resort_tells_of_its_success_though_a_trial_is_granted() {
+        let endpoint = endpoint();
+        endpoint.grant_trial();
+        assert!(!endpoint.end_trial(TrialPermit::LAST_RESORT, TrialEnd::Failed));
+        assert_eq!(endpoint.trial(), TrialState::Open);
         assert!(endpoint.end_trial(TrialPermit::LAST_RESORT, TrialEnd::Succeeded));
         assert_eq!(endpoint.trial(), TrialState::Succeeded);
     }

@@ -110,6 +110,11 @@ impl Lines {
         Ok(Self { writer, written })
     }
 
+    /// How many lines were lost.
+    pub(super) fn dropped(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.writer.dropped)
+    }
+
     /// Says a line.
     pub(super) fn say(&self, line: &str) {
         self.writer.hand_over(format!("{line}\n").into_bytes());

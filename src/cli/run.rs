@@ -3,6 +3,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -143,12 +145,12 @@ pub(super) fn run(arguments: Arguments, given: &[String]) -> Result<(), Failure>
     if let (Some(_), Some(_)) = (arguments.listen.first(), arguments.endpoints.first()) {
         source::refuse_beside_words(arguments.config.as_deref())?;
         let plan = arguments.into_plan();
-        let _log = log::start(&plan.log).map_err(no_thread)?;
+        let log = log::start(&plan.log).map_err(no_thread)?;
         let problems = plan.problems();
         if !problems.is_empty() {
             return Err(Failure::Process(in_words(problems)));
         }
-        return carry_out(&plan).map_err(Failure::Process);
+        return carry_out(&plan, log.dropped()).map_err(Failure::Process);
     }
     let chosen = source::choose(arguments.config.as_deref())?;
     refuse_beside_file(&chosen, given)?;
@@ -156,19 +158,19 @@ pub(super) fn run(arguments: Arguments, given: &[String]) -> Result<(), Failure>
     if given.iter().any(|option| option == LOG_LEVEL) {
         plan.log.level = arguments.log.log_level;
     }
-    let _log = log::start(&plan.log).map_err(no_thread)?;
+    let log = log::start(&plan.log).map_err(no_thread)?;
     tracing::info!(
         "the configuration is {}, {}",
         chosen.path.display(),
         chosen.by
     );
-    match carry_out(&plan) {
+    match carry_out(&plan, log.dropped()) {
         Err(ProcessError::Plan(problems)) => Err(Failure::Config(origin.locate(problems))),
         outcome => outcome.map_err(Failure::Process),
     }
 }
 
-fn carry_out(plan: &Plan) -> Result<(), ProcessError> {
+fn carry_out(plan: &Plan, log_lines_dropped: Arc<AtomicU64>) -> Result<(), ProcessError> {
     let features = Features::probe()?;
     for line in features.report() {
         tracing::info!("io_uring: {line}");
@@ -178,9 +180,12 @@ fn carry_out(plan: &Plan) -> Result<(), ProcessError> {
         what: "signals",
         source,
     })?;
-    let running = Running::start_with(plan, &features)?;
+    let running = Running::start_on(plan, &features, log_lines_dropped)?;
     for bind in running.binds() {
         tracing::info!(addr = %bind, workers = running.counters().len(), "listening");
+    }
+    if let Some(bind) = running.admin_bind() {
+        tracing::info!(addr = %bind, "the admin interface listens");
     }
     for endpoint in running.endpoints() {
         tracing::info!(endpoint = endpoint.name, "endpoint");

@@ -44,6 +44,7 @@ use crate::control::admin::calls::Desk;
 use crate::control::admin::guard::{Door, Guard};
 use crate::control::request::RequestSender;
 use crate::plan::admin::AdminPlan;
+use crate::sys::descriptors::close_on_exec;
 
 /// Where the interface accepts: bound and listening already.
 pub enum AdminListener {
@@ -113,7 +114,8 @@ impl Default for Limits {
 
 /// Serves the interface until it is dropped, and all its connections with it.
 ///
-/// It has to run in a monoio runtime with timers, and returns only if that cannot take the listener,
+/// It has to run in a monoio runtime with timers, on the thread of whoever answers the requests: the
+/// runtime's wakers do not reach across threads. It returns only if that cannot take the listener,
 /// which the log says.
 pub async fn serve(listener: AdminListener, admin: Rc<Admin>, requests: RequestSender) {
     let listening = match Listening::over(listener) {
@@ -187,6 +189,7 @@ impl Listening {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
+                close_on_exec(&stream)?;
                 stream.set_nodelay(true)?;
                 let local = stream.local_addr()?.ip().to_canonical();
                 let stream = stream.try_into_poll_io().map_err(|(error, _)| error)?;
@@ -194,6 +197,7 @@ impl Listening {
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
+                close_on_exec(&stream)?;
                 let stream = stream.try_into_poll_io().map_err(|(error, _)| error)?;
                 Ok(Stream::Unix(stream))
             }

@@ -6,12 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod answers;
+mod scrape;
 
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
 use futures_channel::mpsc;
@@ -25,7 +26,7 @@ use crate::control::prober::{ProbeReport, Prober};
 use crate::control::publisher::{Publisher, Report, Stall};
 use crate::control::request::Request;
 use crate::control::roster::{NameKey, Note, Roster, Severity};
-use crate::control::{AdminSetup, LOOKUP_PATIENCE, News, Order, Setup};
+use crate::control::{AdminSetup, LOOKUP_PATIENCE, News, Order, Setup, Surroundings};
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
 use crate::plan::Plan;
@@ -40,6 +41,9 @@ pub(super) struct Desk {
     publisher: Publisher,
     counters: Vec<Arc<WorkerCounters>>,
     session_limit: Arc<Limit>,
+    surroundings: Surroundings,
+    /// When the process began, in seconds since 1970.
+    start_time: u64,
     bell: Bell,
     rung: mpsc::Receiver<()>,
     orders: Receiver<Order>,
@@ -106,6 +110,8 @@ impl Desk {
             publisher: setup.publisher,
             counters: setup.counters,
             session_limit: setup.session_limit,
+            surroundings: setup.surroundings,
+            start_time: since_1970(),
             bell: setup.bell,
             rung: hear(setup.rung)?,
             orders,
@@ -324,6 +330,11 @@ fn look_up(roster: &Roster, plan: &Plan, sender: &mpsc::Sender<Resolution>) -> V
     keys
 }
 
+fn since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |time| time.as_secs())
+}
+
 /// Hears the bell: a task of its own, because a wait for a descriptor must not be given up.
 fn hear(rung: UnixStream) -> io::Result<mpsc::Receiver<()>> {
     let mut rung = monoio::net::UnixStream::from_std(rung)?;
@@ -358,7 +369,7 @@ fn tell(note: &Note) {
         endpoints,
     } = note;
     let (what, why) = (happening.what, happening.why.as_str());
-    let took = happening.took.map(|took| tracing::field::debug(took));
+    let took = happening.took.map(tracing::field::debug);
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(

@@ -15,8 +15,8 @@
 //! There is one probe per target in the whole process. Connections are made the way sessions' are
 //! (source addresses, interface, mark, code point), except for fast open, and end by a reset.
 //!
-//! Memory: 250 bytes a target, about 2 KiB a probe under way, more while it reads an answer (at
-//! most 340 KiB). A report takes about 100 bytes.
+//! Memory: 250 bytes a target, 2 KiB a probe under way, up to 160 KiB while it reads an answer. A
+//! report that waits takes about 100 bytes.
 #![forbid(unsafe_code)]
 
 mod answer;

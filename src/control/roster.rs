@@ -8,6 +8,7 @@
 mod cluster;
 mod entry;
 mod names;
+mod note;
 mod orders;
 mod status;
 
@@ -24,8 +25,8 @@ use crate::time::Instant;
 use crate::view::{Eviction, ListenerView, View};
 use cluster::Cluster;
 
-pub use cluster::{Happening, Severity};
 pub use names::NameKey;
+pub use note::{Happening, Note, Severity};
 
 /// Clusters and their endpoints.
 #[derive(Debug)]
@@ -50,21 +51,6 @@ pub struct Roster {
 struct Leaving {
     endpoint: Arc<Endpoint>,
     eviction: Eviction,
-}
-
-/// Something to tell people: one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// The cluster's name.
-    pub cluster: String,
-    /// The endpoint's or the host's name; none if it is about the cluster.
-    pub subject: Option<String>,
-    /// What has happened.
-    pub happening: Happening,
-    /// How many endpoints are picked now.
-    pub eligible: usize,
-    /// Of how many.
-    pub endpoints: usize,
 }
 
 impl Roster {
@@ -129,6 +115,11 @@ impl Roster {
             !is_over || now < left.eviction.at + LEAVING_TIME
         });
         self.is_unpublished |= self.leaving.len() != before;
+    }
+
+    /// The listeners.
+    pub fn listeners(&self) -> &[Arc<ListenerView>] {
+        &self.listeners
     }
 
     /// Whether there is a view that workers have not been given.

@@ -7,8 +7,11 @@
 use super::*;
 use std::fmt::Write as _;
 
-/// A result, by its name, and how it is told.
-const RESULTS: [(&str, fn(&mut Health) -> bool); 3] = [
+/// Tells a machine a result.
+type Handle = fn(&mut Health) -> bool;
+
+/// Every result by its name.
+const RESULTS: [(&str, Handle); 3] = [
     ("success", Health::handle_success),
     ("failure", Health::handle_failure),
     ("late", Health::handle_late),

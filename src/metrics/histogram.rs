@@ -56,6 +56,73 @@ impl Histogram {
     }
 }
 
+/// The counts of one histogram or of several together, at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Totals {
+    counts: [u64; BUCKETS],
+    sum_micros: u64,
+}
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self {
+            counts: [0; BUCKETS],
+            sum_micros: 0,
+        }
+    }
+}
+
+impl Totals {
+    /// Makes them of counts by bucket, in order, and the sum of all values in microseconds. Counts
+    /// beyond the last bucket are left out.
+    pub fn of(counts: impl IntoIterator<Item = u64>, sum_micros: u64) -> Self {
+        let mut totals = Self::default();
+        totals.add_counts(counts, sum_micros);
+        totals
+    }
+
+    /// Adds what a histogram has counted.
+    pub fn add(&mut self, histogram: &Histogram) {
+        self.add_counts(histogram.counts(), histogram.sum_micros());
+    }
+
+    fn add_counts(&mut self, counts: impl IntoIterator<Item = u64>, sum_micros: u64) {
+        for (total, count) in self.counts.iter_mut().zip(counts) {
+            *total = total.wrapping_add(count);
+        }
+        self.sum_micros = self.sum_micros.wrapping_add(sum_micros);
+    }
+
+    /// How many values there are.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Splits the values at rising ends, in microseconds: how many are less than the first end, how
+    /// many at least that and less than the second, and so on, and how many are left over. Exact
+    /// where each is the end of a bucket; a value counts as whole microseconds, rounded down.
+    pub fn split_at<const ENDS: usize>(&self, ends: &[u64; ENDS]) -> ([u64; ENDS], u64) {
+        let (mut parts, mut left_over) = ([0; ENDS], 0);
+        let mut part = 0;
+        for (bucket, count) in self.counts.iter().enumerate() {
+            let end = end_of(bucket).unwrap_or(u64::MAX);
+            while ends.get(part).is_some_and(|part_end| *part_end < end) {
+                part += 1;
+            }
+            match parts.get_mut(part) {
+                Some(total) => *total += count,
+                None => left_over += count,
+            }
+        }
+        (parts, left_over)
+    }
+
+    /// The sum of all values, in microseconds.
+    pub fn sum_micros(&self) -> u64 {
+        self.sum_micros
+    }
+}
+
 /// The bucket that counts a value.
 fn bucket_of(micros: u64) -> usize {
     let first = 1 << LINEAR_BITS;
@@ -69,7 +136,7 @@ fn bucket_of(micros: u64) -> usize {
 }
 
 /// The least value, in microseconds, that no longer belongs to a bucket; the last has no end.
-pub fn end_of(bucket: usize) -> Option<u64> {
+pub const fn end_of(bucket: usize) -> Option<u64> {
     if bucket + 1 >= BUCKETS {
         return None;
     }
@@ -107,6 +174,24 @@ mod tests {
         }
         let last = end_of(BUCKETS - 2).expect("an end");
         assert!(last > 3_600_000_000, "{last}");
+    }
+
+    #[test]
+    fn several_are_counted_together() {
+        let (one, other) = (Histogram::default(), Histogram::default());
+        for micros in [0, 63, 64, 127, 128] {
+            one.record(Duration::from_micros(micros));
+        }
+        other.record(Duration::from_micros(100));
+        other.record(Duration::from_secs(1 << 20));
+        let mut totals = Totals::default();
+        totals.add(&one);
+        totals.add(&other);
+        assert_eq!(totals.count(), 7);
+        assert_eq!(totals.sum_micros(), 382 + 100 + (1_000_000 << 20));
+        assert_eq!(totals.split_at(&[64, 128, 1 << 32]), ([2, 3, 1], 1));
+        assert_eq!(totals.split_at(&[1, 1 << 20]), ([1, 5], 1));
+        assert_eq!(Totals::of(one.counts(), 382).count(), 5);
     }
 
     #[test]

@@ -9,15 +9,17 @@ use std::thread::JoinHandle;
 use crossbeam_channel::Sender;
 
 use crate::bounds::{
-    ARENA_BUFFERS_MAX, ARENA_BUFFERS_MIN, DESCRIPTORS_KEPT, PIPES_PART, SESSIONS_MAX, WORKERS_MAX,
+    ADMIN_CONNECTIONS_MAX, ADMIN_REFUSALS_MAX, ARENA_BUFFERS_MAX, ARENA_BUFFERS_MIN,
+    DESCRIPTORS_KEPT, LOOKUPS_MAX, PIPES_PART, PROBES_MAX, SESSIONS_MAX, WORKERS_MAX,
 };
 use crate::control::publisher::Publisher;
 use crate::error::Errno;
 use crate::id::WorkerIndex;
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
+use crate::plan::place::Place;
 use crate::plan::problems::Problem;
-use crate::plan::{Plan, WaitMode};
+use crate::plan::{EndpointPlan, Plan, WaitMode};
 use crate::process::listeners::Listening;
 use crate::process::{ProcessError, system};
 use crate::ring::features::{Features, Unavailable};
@@ -240,10 +242,15 @@ pub(super) struct Allowance {
     pub(super) pipes: usize,
 }
 
-/// Shares out the descriptors: what the process itself needs first, then pipes, of which there may
-/// be `pipes` for each worker, then sessions.
-pub(super) fn allowance(descriptors: u64, workers: usize, binds: usize, pipes: usize) -> Allowance {
-    let own = DESCRIPTORS_KEPT + (workers * (binds + 5)) as u64;
+/// Shares out the descriptors: what the process itself needs first, then pipes, then sessions.
+pub(super) fn allowance(descriptors: u64, workers: usize, plan: &Plan) -> Allowance {
+    let binds: usize = plan
+        .listeners
+        .iter()
+        .map(|listener| listener.binds.len())
+        .sum();
+    let pipes = plan.workers.pipes;
+    let own = DESCRIPTORS_KEPT + (workers * (binds + 5) + of_control(plan)) as u64;
     let spare = usize::try_from(descriptors.saturating_sub(own)).unwrap_or(usize::MAX);
     let pipes = pipes.min(spare / PIPES_PART / 2 / workers);
     let sessions = (spare - 2 * pipes * workers) / 2;
@@ -251,6 +258,24 @@ pub(super) fn allowance(descriptors: u64, workers: usize, binds: usize, pipes: u
         sessions: sessions.clamp(1, SESSIONS_MAX),
         pipes,
     }
+}
+
+/// The descriptors that control and the prober need at most.
+fn of_control(plan: &Plan) -> usize {
+    let mut count = 0;
+    if plan.admin.is_some() {
+        count += ADMIN_CONNECTIONS_MAX + ADMIN_REFUSALS_MAX;
+    }
+    let is_name =
+        |endpoint: &&EndpointPlan| matches!(endpoint.place, Place::Host(..) | Place::Service(_));
+    for cluster in &plan.clusters {
+        let names = cluster.endpoints.iter().filter(is_name).count();
+        count += 2 * names.min(LOOKUPS_MAX);
+        if cluster.health.is_some() {
+            count += cluster.endpoints.len();
+        }
+    }
+    count.min(ADMIN_CONNECTIONS_MAX + ADMIN_REFUSALS_MAX + 2 * LOOKUPS_MAX + PROBES_MAX)
 }
 
 /// How many buffers a worker's arena has: address space for two a session.

@@ -99,10 +99,19 @@ impl Arena {
         self.used_max = self.used_max.max(self.states.len() - self.free.len());
     }
 
+    /// How many buffers there are.
+    pub(super) fn count(&self) -> usize {
+        self.states.len()
+    }
+
+    /// How many of them somebody holds.
+    pub(super) fn held_count(&self) -> usize {
+        self.states.len() - self.free.len() - usize::from(self.posted.count)
+    }
+
     /// Whether much more memory is resident than is in use.
     pub(super) fn is_swollen(&self) -> bool {
-        let held = self.states.len() - self.free.len() - usize::from(self.posted.count);
-        self.used_max > RESTING_BUFFERS && held < self.used_max / 4
+        self.used_max > RESTING_BUFFERS && self.held_count() < self.used_max / 4
     }
 
     /// Gives the memory of buffers that nobody holds back to the kernel. Those that are posted stay
@@ -156,7 +165,7 @@ impl Arena {
 
     /// Whether every buffer is free or posted: nobody holds a chunk.
     pub fn is_unheld(&self) -> bool {
-        self.free.len() + usize::from(self.posted.count) == self.states.len()
+        self.held_count() == 0
     }
 
     /// Where a chunk's bytes are, for an operation that owns the chunk.

@@ -139,6 +139,19 @@ pub trait Conduit {
     fn bytes(&self) -> u32;
 }
 
+/// What a driver has to give out, and how much of it is given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// The buffers of the arena.
+    pub buffers: usize,
+    /// Those of them that chunks claim bytes of.
+    pub held_buffers: usize,
+    /// The kernel's pipes that are given out.
+    pub pipes: usize,
+    /// What is given out in the place of pipes.
+    pub memory_pipes: usize,
+}
+
 /// What a worker needs of the world.
 pub trait Driver {
     /// A socket: a listener's, a client's or an endpoint's.
@@ -156,6 +169,11 @@ pub trait Driver {
 
     /// Makes free buffers ready to be received into, and says how many are.
     fn replenish(&mut self) -> usize;
+
+    /// What it has and what of that is in use.
+    ///
+    /// Cost: reads a few numbers; a worker asks twice a turn.
+    fn stock(&self) -> Stock;
 
     /// What kind of socket it is.
     fn transport(&self, socket: &Self::Socket) -> Transport;

@@ -128,6 +128,16 @@ impl Pipes {
             .or_else(|| self.memory.take(make_memory))
     }
 
+    /// How many of the kernel's are given out.
+    pub(super) fn kernel_used(&self) -> usize {
+        self.kernel.used()
+    }
+
+    /// How many of the others are.
+    pub(super) fn memory_used(&self) -> usize {
+        self.memory.used()
+    }
+
     /// Takes a pipe back.
     pub(super) fn give(&mut self, pipe: Pipe) {
         match pipe.way {
@@ -148,6 +158,10 @@ impl Shelf {
         let way = make()?;
         self.count += 1;
         Some(Pipe { way, bytes: 0 })
+    }
+
+    fn used(&self) -> usize {
+        self.count - self.spare.len()
     }
 
     fn give(&mut self, pipe: Pipe) {
@@ -229,6 +243,8 @@ mod tests {
         let mut pipes = Pipes::new(PIPES_KEPT + 1);
         let taken: Vec<Pipe> = std::iter::from_fn(|| pipes.take()).collect();
         assert_eq!(taken.len(), PIPES_KEPT + 1 + MEMORY_PIPES_MAX);
+        assert_eq!(pipes.kernel_used(), PIPES_KEPT + 1);
+        assert_eq!(pipes.memory_used(), MEMORY_PIPES_MAX);
         for pipe in taken {
             pipes.give(pipe);
         }
@@ -236,5 +252,6 @@ mod tests {
         assert_eq!(pipes.memory.spare.len(), MEMORY_PIPES_KEPT);
         assert_eq!(pipes.kernel.count, PIPES_KEPT);
         assert_eq!(pipes.memory.count, MEMORY_PIPES_KEPT);
+        assert_eq!((pipes.kernel_used(), pipes.memory_used()), (0, 0));
     }
 }

@@ -28,7 +28,7 @@ use crate::id::{Generation, Slot};
 use crate::plan::WaitMode;
 use crate::plan::options::{ConnectOptions, SocketOptions};
 use crate::ring::arena::Arena;
-use crate::ring::driver::{Completion, Driver, Event, Operation, Wait};
+use crate::ring::driver::{Completion, Driver, Event, Operation, Stock, Wait};
 use crate::ring::features::Features;
 use crate::ring::pipes::{Pipe, Pipes};
 use crate::ring::queue::{Queue, Raw};
@@ -358,6 +358,15 @@ impl Driver for Uring {
     fn replenish(&mut self) -> usize {
         self.arena.post();
         self.arena.posted_count()
+    }
+
+    fn stock(&self) -> Stock {
+        Stock {
+            buffers: self.arena.count(),
+            held_buffers: self.arena.held_count(),
+            pipes: self.pipes.kernel_used(),
+            memory_pipes: self.pipes.memory_used(),
+        }
     }
 
     fn transport(&self, socket: &Socket) -> Transport {

@@ -1,8 +1,12 @@
-//! Descriptors: how many there may be, and making an eventfd; and how much memory may be locked.
-#![expect(unsafe_code, reason = "getrlimit(2), setrlimit(2), eventfd(2)")]
+//! Descriptors: how many there may be, making an eventfd, and who inherits them; and how much memory
+//! may be locked.
+#![expect(
+    unsafe_code,
+    reason = "getrlimit(2), setrlimit(2), eventfd(2), fcntl(2)"
+)]
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Raises the limit of open descriptors to the highest that this process may have, and returns it.
 ///
@@ -37,6 +41,19 @@ fn raise(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(limit.rlim_cur)
+}
+
+/// Keeps a descriptor from programs that this one starts: with one of theirs, a connection that is
+/// closed here would stay open.
+///
+/// Errors: the kernel's; there are none for a descriptor that is open.
+/// Source: fcntl(2), F_SETFD.
+pub fn close_on_exec(descriptor: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: takes no pointers, and whatever the number names keeps its owner.
+    if unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// Makes a non-blocking eventfd.

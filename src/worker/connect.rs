@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::access::Micros;
 use crate::balance::endpoint::{Address, Endpoint, TrialEnd, TrialPermit};
 use crate::balance::{Balancer, Candidates, Member, Role, Tried};
-use crate::bounds::{PICKS_MAX, TRIAL_TIME};
+use crate::bounds::{PICKS_MAX, SETTLE_AGE, TRIAL_TIME};
 use crate::error::{CloseReason, Errno};
 use crate::id::{ClusterId, Slot};
 use crate::ring::driver::{Driver, Operation};
@@ -254,6 +254,11 @@ impl<D: Driver> Worker<D> {
         if session.settled || !session.relay.is_connected() {
             return;
         }
+        let settle_at = session.relay.started() + SETTLE_AGE;
+        if self.now < settle_at {
+            // The timer may be one that short sessions have too.
+            return self.wheel.arm(key, settle_at);
+        }
         session.settled = true;
         let cluster = self.view.cluster_of(session.listener as usize);
         let upstream = session
@@ -278,7 +283,7 @@ impl<D: Driver> Worker<D> {
             .connections
             .get_mut(slot)
             .is_some_and(|connection| connection.armed.contains(Operation::Connect));
-        if under_way {
+        if under_way && !session.is_judged {
             endpoint.counters(self.index).connect_failures.add(1);
             self.conclude_connect(key, CloseReason::ConnectTimeout);
         }

@@ -82,8 +82,8 @@ impl<D: Driver> Worker<D> {
                 }
             }
         }
-        if must_look {
-            self.inbox.ask_to_look(endpoint.id);
+        if must_look && !self.inbox.ask_to_look(endpoint.id) {
+            self.counters.events_dropped.add(1);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Ringlane under programs that know nothing of it: curl over NGINX, pgbench over PostgreSQL,
-//! redis-benchmark over Redis, ssh, a large file, PROXY headers of HAProxy, NGINX and curl, iperf3.
+//! redis-benchmark over Redis, ssh, a large file, PROXY headers of HAProxy, NGINX and curl, iperf3;
+//! probes of such programs, curl at the admin interface, promtool over the metrics.
 //!
 //! Needs those programs; `.ci/run` installs them. Run with `cargo test --test foreign`.
 #![forbid(unsafe_code)]
@@ -9,6 +10,9 @@
 )]
 
 mod iperf;
+mod metrics;
+mod operator;
+mod probes;
 mod proxy;
 mod site;
 
@@ -85,26 +89,29 @@ fn a_large_file_arrives_unchanged() {
     assert_eq!(sum(&fetched), sum(&path.display().to_string()));
 }
 
+/// Starts Redis.
+fn redis(site: &Site, port: u16) -> Daemon {
+    let port_word = port.to_string();
+    let words = [
+        "--port",
+        &port_word,
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ];
+    let daemon = Daemon::start("redis-server", &words, site.folder());
+    wait_for_port(port);
+    daemon
+}
+
 #[test]
 fn redis_benchmark_over_redis() {
     let site = Site::new("redis");
     let ports = [free_port(), free_port()];
-    let _daemons = ports.map(|port| {
-        let port_word = port.to_string();
-        let words = [
-            "--port",
-            &port_word,
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-        ];
-        let daemon = Daemon::start("redis-server", &words, site.folder());
-        wait_for_port(port);
-        daemon
-    });
+    let _daemons = ports.map(|port| redis(&site, port));
     let balancer = balanced(&ports);
     let port = balancer.port.to_string();
     let words = [
@@ -135,21 +142,24 @@ fn redis_benchmark_over_redis() {
     assert_eq!(echoed.trim(), "through");
 }
 
-#[test]
-fn pgbench_over_postgresql() {
-    let site = Site::new("postgres");
-    let programs = site::postgres_programs();
-    let program = |name: &str| programs.join(name).display().to_string();
+/// Makes a database in this folder.
+fn make_database(site: &Site) {
+    let initdb = site::postgres_programs().join("initdb");
     let folder = site.folder().join("db").display().to_string();
     site.give_to("postgres");
     site::run_as(
         "postgres",
-        &program("initdb"),
+        &initdb.display().to_string(),
         &["-D", &folder, "-A", "trust", "-U", "postgres", "--no-sync"],
     );
-    let port = free_port();
-    let port_word = port.to_string();
+}
+
+/// Starts PostgreSQL over the database in this folder.
+fn postgresql(site: &Site, port: u16) -> Daemon {
+    let program = site::postgres_programs().join("postgres");
+    let folder = site.folder().join("db").display().to_string();
     let socket = site.folder().display().to_string();
+    let port_word = port.to_string();
     let words = [
         "-D",
         &folder,
@@ -162,8 +172,20 @@ fn pgbench_over_postgresql() {
         "-c",
         "fsync=off",
     ];
-    let _daemon = Daemon::start_as("postgres", &program("postgres"), &words, site.folder());
+    let program = program.display().to_string();
+    let daemon = Daemon::start_as("postgres", &program, &words, site.folder());
     wait_for_port(port);
+    daemon
+}
+
+#[test]
+fn pgbench_over_postgresql() {
+    let site = Site::new("postgres");
+    let programs = site::postgres_programs();
+    let program = |name: &str| programs.join(name).display().to_string();
+    make_database(&site);
+    let port = free_port();
+    let _daemon = postgresql(&site, port);
     let balancer = balanced(&[port]);
     let port = balancer.port.to_string();
     let connect = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres"];

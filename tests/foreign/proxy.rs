@@ -21,8 +21,7 @@ const SENDS: [&str; 3] = [
 ];
 
 /// An NGINX whose clients send headers and which answers with the address in it.
-fn telling_nginx(site: &Site) -> (Daemon, u16) {
-    let port = free_port();
+pub(crate) fn telling_nginx(site: &Site, port: u16) -> Daemon {
     let folder = site.folder().display();
     let config = format!(
         "daemon off; pid {folder}/nginx.pid; error_log stderr; user root; worker_processes 1;\n\
@@ -36,7 +35,7 @@ fn telling_nginx(site: &Site) -> (Daemon, u16) {
     let words = ["-p", &folder.to_string(), "-c", &path.display().to_string()];
     let daemon = Daemon::start("nginx", &words, site.folder());
     wait_for_port(port);
-    (daemon, port)
+    daemon
 }
 
 /// An HAProxy with one proxy of this text.
@@ -52,13 +51,12 @@ fn haproxy(site: &Site, text: &str, port: u16) -> Daemon {
 }
 
 /// An HAProxy that answers with the address in the header.
-fn telling_haproxy(site: &Site) -> (Daemon, u16) {
-    let port = free_port();
+pub(crate) fn telling_haproxy(site: &Site, port: u16) -> Daemon {
     let text = format!(
         "frontend f\n mode http\n bind 127.0.0.1:{port} accept-proxy\n \
          http-request return status 200 content-type text/plain lf-string %[src]"
     );
-    (haproxy(site, &text, port), port)
+    haproxy(site, &text, port)
 }
 
 /// What is answered on a port to a client of [`CLIENT`].
@@ -77,8 +75,9 @@ fn check(balancer: &Balanced) {
 #[test]
 fn nginx_and_haproxy_understand_what_they_get() {
     let site = Site::new("proxy-out");
-    let (_nginx, nginx) = telling_nginx(&site);
-    let (_haproxy, haproxy) = telling_haproxy(&site);
+    let [nginx, haproxy] = [free_port(), free_port()];
+    let _nginx = telling_nginx(&site, nginx);
+    let _haproxy = telling_haproxy(&site, haproxy);
     for sends in SENDS {
         for port in [nginx, haproxy] {
             check(&configured(&site, PLAIN, sends, port));
@@ -89,7 +88,8 @@ fn nginx_and_haproxy_understand_what_they_get() {
 #[test]
 fn curl_s_header_is_understood() {
     let site = Site::new("proxy-curl");
-    let (_nginx, nginx) = telling_nginx(&site);
+    let nginx = free_port();
+    let _nginx = telling_nginx(&site, nginx);
     for sends in SENDS {
         let balancer = configured(&site, ACCEPTS, sends, nginx);
         assert_eq!(asked(balancer.port, &["--haproxy-protocol"]), CLIENT);
@@ -99,7 +99,8 @@ fn curl_s_header_is_understood() {
 #[test]
 fn haproxy_s_headers_are_understood() {
     let site = Site::new("proxy-haproxy");
-    let (_nginx, nginx) = telling_nginx(&site);
+    let nginx = free_port();
+    let _nginx = telling_nginx(&site, nginx);
     for sends in SENDS {
         let balancer = configured(&site, ACCEPTS, sends, nginx);
         for options in [
@@ -122,7 +123,8 @@ fn haproxy_s_headers_are_understood() {
 #[test]
 fn nginx_s_header_is_understood() {
     let site = Site::new("proxy-nginx");
-    let (_nginx, nginx) = telling_nginx(&site);
+    let nginx = free_port();
+    let _nginx = telling_nginx(&site, nginx);
     let balancer = configured(&site, ACCEPTS, SENDS[2], nginx);
     let port = free_port();
     let folder = site.folder().display();

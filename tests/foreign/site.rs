@@ -127,6 +127,29 @@ pub(crate) fn configured(site: &Site, listener: &str, cluster: &str, port: u16) 
     start(command)
 }
 
+/// Ringlane with this configuration, besides an admin interface in this folder.
+pub(crate) fn steered(site: &Site, config: &str) -> Balanced {
+    let socket = site.folder().join("admin.sock");
+    let config = config.trim_end().strip_suffix('}').expect("an object");
+    let config = format!(
+        r#"{config}, "admin": {{ "bind": "unix:{}" }} }}"#,
+        socket.display()
+    );
+    let config = site.write("ringlane.json", config.as_bytes());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringlane"));
+    command.args(["run", "--config"]).arg(config);
+    command.env_remove("RINGLANE_CONFIG");
+    start(command)
+}
+
+/// What the admin interface in this folder has at a path, as curl gets it.
+pub(crate) fn told(site: &Site, path: &str) -> serde_json::Value {
+    let socket = site.folder().join("admin.sock").display().to_string();
+    let url = format!("http://localhost{path}");
+    let text = run("curl", &["-sS", "--fail", "--unix-socket", &socket, &url]);
+    serde_json::from_str(&text).expect("JSON")
+}
+
 fn start(mut command: Command) -> Balanced {
     let mut child = command
         .stdin(Stdio::null())

@@ -10,6 +10,7 @@ use ringlane::plan::place::Place;
 use ringlane::plan::{EndpointPlan, ListenerPlan};
 
 use crate::support::endpoint::{Endpoint, Mute, refusing};
+use crate::support::zone::Zone;
 use crate::support::{Balancer, End, plan, read_to_end, wait_until};
 
 #[test]
@@ -164,11 +165,24 @@ fn a_client_that_leaves_ends_the_attempt() {
 #[test]
 fn a_name_stands_for_all_its_addresses_and_may_be_unknown() {
     let good = Endpoint::name("good");
+    let zone = Zone::of(&[]);
     let mut plan = plan(&[good.addr]);
+    plan.dns = zone.resolver();
     let unknown = Place::Host("nowhere.invalid".to_string(), 80);
     plan.clusters[0].endpoints.push(EndpointPlan::at(unknown));
     plan.clusters[0].endpoints[0].place = Place::Host("localhost".to_string(), good.addr.port());
     let balancer = Balancer::start(&plan);
+    // Nobody is asked for `localhost`; a name that stands for nothing is no endpoint.
+    let endpoints = balancer.running().endpoints().iter();
+    let addresses: Vec<String> = endpoints.map(|e| e.address.to_string()).collect();
+    let port = good.addr.port();
+    assert_eq!(
+        addresses,
+        [format!("127.0.0.1:{port}"), format!("[::1]:{port}")]
+    );
+    let noted = zone.noted();
+    assert!(noted.iter().all(|noted| noted.name == "nowhere.invalid."));
+    assert!(!noted.is_empty(), "it was looked up before clients came");
     for _ in 0..10 {
         assert_eq!(
             read_to_end(&mut balancer.connect()),

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ringlane::error::CloseReason;
 use ringlane::plan::place::Place;
 use ringlane::plan::{EndpointPlan, Plan};
+use ringlane::sys::clock;
 use ringlane::sys::socket::unsent_bytes;
 
 use crate::support::endpoint::Endpoint;
@@ -110,6 +111,16 @@ fn bulks(balancer: &Balancer) -> u64 {
     counters.map(|worker| worker.bulks.value()).sum()
 }
 
+/// What the only worker has given out: pipes of the kernel, others, buffers.
+fn given_out(balancer: &Balancer) -> [u64; 3] {
+    let worker = &balancer.running().counters()[0];
+    [
+        worker.pipes.value(),
+        worker.memory_pipes.value(),
+        worker.buffers.value() - worker.free_buffers(),
+    ]
+}
+
 /// Everything both ways at once through one session over TCP.
 fn exchange_over_tcp(pipes: usize, up: usize, down: usize) {
     let (done, over) = channel();
@@ -196,6 +207,11 @@ fn one_way_ends_while_the_other_goes_on() {
         assert_eq!(over.recv_timeout(PATIENCE), Ok(()), "the endpoint is right");
         balancer.await_closed(CloseReason::Finished, 1);
         assert!(bulks(&balancer) > 0);
+        wait_until("all is given back", || given_out(&balancer) == [0, 0, 0]);
+        let worker = &balancer.running().counters()[0];
+        assert!(worker.turn_completions.most(clock::now()) > 0);
+        let least = worker.free_buffers_min(clock::now());
+        assert!(least < worker.free_buffers(), "there were fewer: {least}");
     }
 }
 
@@ -321,6 +337,8 @@ fn a_reader_that_stops_for_a_while_gets_all() {
             last > part as u64 && since.elapsed() > Duration::from_millis(100)
         });
         assert!(last < 5 * part as u64, "nothing was held back");
+        let full = [u64::from(pipes > 0), u64::from(pipes == 0), 0];
+        wait_until("one pipe is counted", || given_out(&balancer) == full);
         word.send(()).expect("the endpoint waits");
         assert_eq!(over.recv_timeout(PATIENCE), Ok(()), "the endpoint is right");
         assert!(writer.join().is_ok());

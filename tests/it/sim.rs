@@ -10,17 +10,22 @@
 
 pub(crate) mod actors;
 mod arena;
+mod breakers;
 mod control;
 pub(crate) mod coverage;
+mod desk;
 mod driver;
 mod end;
 pub(crate) mod kernel;
+mod live;
 pub(crate) mod network;
 mod opening;
 mod operations;
 mod party;
 pub(crate) mod pattern;
 mod pipe;
+mod plans;
+mod prober;
 mod queue;
 mod run;
 

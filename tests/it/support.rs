@@ -15,6 +15,8 @@ pub(crate) mod folder;
 pub(crate) mod program;
 pub(crate) mod sockets;
 pub(crate) mod stall;
+pub(crate) mod switch;
+pub(crate) mod zone;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

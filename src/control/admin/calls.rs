@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use futures_channel::oneshot;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::service::Service;
@@ -86,9 +86,9 @@ impl Calls {
 }
 
 impl Service<HttpRequest<Incoming>> for Calls {
-    type Response = Response<Told>;
+    type Response = Response<Full<Told>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Told>, Infallible>>>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Full<Told>>, Infallible>>>>;
 
     fn call(&self, request: HttpRequest<Incoming>) -> Self::Future {
         self.client.watch.on_request();
@@ -106,7 +106,7 @@ struct Client {
 }
 
 impl Client {
-    async fn answer(&self, request: HttpRequest<Incoming>) -> Response<Told> {
+    async fn answer(&self, request: HttpRequest<Incoming>) -> Response<Full<Told>> {
         let (head, body) = request.into_parts();
         let left = self.left.get().saturating_sub(1);
         self.left.set(left);
@@ -119,7 +119,8 @@ impl Client {
         if left == 0 {
             reply = reply.closing();
         }
-        let mut response = Response::new(Told::new(reply.text, Rc::clone(&self.watch)));
+        let told = Told::new(reply.text, Rc::clone(&self.watch));
+        let mut response = Response::new(Full::new(told));
         *response.status_mut() = reply.status;
         *response.headers_mut() = reply.headers;
         response

@@ -209,3 +209,39 @@ struct Error<'a> {
     detail: &'a str,
     field: Option<&'a str>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_say_what_they_are() {
+        let check = |text: &str, expected: &str| {
+            let answer = Answer::Metrics(text.to_string());
+            let reply = Reply::of(&Resource::Metrics, &Method::GET, answer);
+            assert_eq!(reply.headers[CONTENT_TYPE], expected);
+            assert_eq!(reply.text, text);
+        };
+        check("a 1\n# EOF\n", OPEN_METRICS);
+        check("a 1\n", PLAIN_METRICS);
+        check("", PLAIN_METRICS);
+    }
+
+    #[test]
+    fn another_answer_than_was_asked_for_is_an_error() {
+        let reply = Reply::of(&Resource::Clusters, &Method::GET, Answer::Ready);
+        assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(reply.text.starts_with("{\"error\":\"internal\""));
+    }
+
+    #[test]
+    fn a_whole_message_has_its_length() {
+        let fault = Fault::timeout("head");
+        let reply = Reply::fault(&fault).closing();
+        let text = String::from_utf8(reply.to_bytes()).expect("UTF-8");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 408 Request Timeout\r\n"));
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(head.contains("connection: close"));
+    }
+}

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-use futures_channel::{mpsc as queue, oneshot};
+use futures_channel::mpsc as queue;
+use monoio::io::AsyncReadRent;
 use serde_json::Value;
 
 use super::*;
@@ -32,7 +33,7 @@ const SHORT: Duration = Duration::from_millis(50);
 /// The interface on a thread of its own, until it is dropped.
 struct Site {
     addr: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
     wanted: mpsc::Receiver<String>,
 }
@@ -46,6 +47,16 @@ struct Setting {
     hosts: Vec<String>,
     unix: Option<PathBuf>,
     control: Control,
+    driver: Driver,
+}
+
+/// What the runtime stands on.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Driver {
+    /// A ring, if there may be one.
+    #[default]
+    Any,
+    Epoll,
 }
 
 /// What the scripted control does.
@@ -83,7 +94,7 @@ impl Site {
             AdminListener::Unix(listener) => listener.set_nonblocking(true),
         }
         .expect("a listener that does not block");
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = UnixStream::pair().expect("a pair");
         let (told, wanted) = mpsc::channel();
         let thread = thread::spawn(move || run(bind, listener, setting, stopped, told));
         Self {
@@ -132,13 +143,11 @@ fn run(
     bind: Bind,
     listener: AdminListener,
     setting: Setting,
-    stopped: oneshot::Receiver<()>,
+    stopped: UnixStream,
     told: mpsc::Sender<String>,
 ) {
-    let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new()
-        .enable_timer()
-        .build();
-    runtime.expect("a runtime").block_on(async move {
+    let driver = setting.driver;
+    let site = async move {
         let mut plan = AdminPlan::on(bind);
         plan.public = setting.public;
         plan.hosts = setting.hosts;
@@ -147,13 +156,34 @@ fn run(
         let (sender, requests) = queue::channel(1);
         let mut site = pin!(serve(listener, Rc::new(admin), sender).fuse());
         let mut control = pin!(control(setting.control, requests, told).fuse());
-        let mut stopped = stopped.fuse();
+        let mut stopped = pin!(closed(stopped).fuse());
         select! {
             () = site => unreachable!("it serves until it is dropped"),
             () = control => {}
-            _ = stopped => {}
+            () = stopped => {}
         }
-    });
+    };
+    match driver {
+        Driver::Any => {
+            let runtime = monoio::RuntimeBuilder::<monoio::FusionDriver>::new();
+            let runtime = runtime.enable_timer().build();
+            runtime.expect("a runtime").block_on(site);
+        }
+        Driver::Epoll => {
+            let runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new();
+            let runtime = runtime.enable_timer().build();
+            runtime.expect("a runtime").block_on(site);
+        }
+    }
+}
+
+/// Waits until the other end is gone: wakers of the runtime work on its own thread alone.
+async fn closed(stream: UnixStream) {
+    stream
+        .set_nonblocking(monoio::utils::is_legacy())
+        .expect("a mode");
+    let mut stream = monoio::net::UnixStream::from_std(stream).expect("a stream");
+    let (_end, _room) = stream.read(vec![0; 1]).await;
 }
 
 /// Answers by the script.
@@ -179,22 +209,6 @@ async fn control(
 }
 
 fn script(wanted: Wanted, control: Control) -> Result<Answer, Refusal> {
-    let known = |cluster: &str| match cluster {
-        "web" => Ok(()),
-        "busy" => Err(Refusal::Unavailable {
-            detail: "it is full".into(),
-        }),
-        _ => Err(Refusal::Unknown {
-            detail: format!("there is no cluster `{cluster}`; there is web"),
-        }),
-    };
-    let found = |key: &EndpointKey| match key {
-        EndpointKey::Id(7) => Ok(endpoint_status()),
-        EndpointKey::Name(name) if name == "unix:/run/a.sock" => Ok(endpoint_status()),
-        _ => Err(Refusal::Unknown {
-            detail: "there is no such endpoint; there is 7".into(),
-        }),
-    };
     let changed = |endpoint| Answer::Changed {
         endpoint: Box::new(endpoint),
         pending_workers: match control {
@@ -248,6 +262,28 @@ fn script(wanted: Wanted, control: Control) -> Result<Answer, Refusal> {
             Ok(Answer::NotReady("the listener web is gone".into()))
         }
         Wanted::Ready => Ok(Answer::Ready),
+    }
+}
+
+fn known(cluster: &str) -> Result<(), Refusal> {
+    match cluster {
+        "web" => Ok(()),
+        "busy" => Err(Refusal::Unavailable {
+            detail: "it is full".into(),
+        }),
+        _ => Err(Refusal::Unknown {
+            detail: format!("there is no cluster `{cluster}`; there is web"),
+        }),
+    }
+}
+
+fn found(key: &EndpointKey) -> Result<EndpointStatus, Refusal> {
+    match key {
+        EndpointKey::Id(7) => Ok(endpoint_status()),
+        EndpointKey::Name(name) if name == "unix:/run/a.sock" => Ok(endpoint_status()),
+        _ => Err(Refusal::Unknown {
+            detail: "there is no such endpoint; there is 7".into(),
+        }),
     }
 }
 

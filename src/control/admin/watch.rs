@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use hyper::body::{Body, Bytes, Frame, SizeHint};
+use hyper::body::{Buf, Bytes};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use monoio::time::Instant;
 
@@ -179,39 +179,32 @@ impl<T: Write + Unpin> Write for Watched<T> {
     }
 }
 
-/// The text of an answer. hyper drops it when it has all of it in its buffer.
+/// The text of an answer. hyper copies it to its buffer whole and drops it then, at once where only
+/// a head is asked for.
 pub(super) struct Told {
-    text: Option<Bytes>,
+    text: Bytes,
     watch: Rc<Watch>,
 }
 
 impl Told {
     /// An answer on a connection.
     pub(super) fn new(text: String, watch: Rc<Watch>) -> Self {
-        let text = Some(Bytes::from(text));
+        let text = Bytes::from(text);
         Self { text, watch }
     }
 }
 
-impl Body for Told {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let text = self.get_mut().text.take();
-        Poll::Ready(text.map(|text| Ok(Frame::data(text))))
+impl Buf for Told {
+    fn remaining(&self) -> usize {
+        self.text.remaining()
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.text.is_none()
+    fn chunk(&self) -> &[u8] {
+        self.text.chunk()
     }
 
-    fn size_hint(&self) -> SizeHint {
-        let bytes = self.text.as_ref().map_or(0, Bytes::len);
-        SizeHint::with_exact(bytes as u64)
+    fn advance(&mut self, bytes: usize) {
+        self.text.advance(bytes);
     }
 }
 

@@ -38,7 +38,7 @@ impl Desk {
                 status.map(|status| Answer::Endpoint(Box::new(status)))
             }
             Wanted::Ready => Ok(self.readiness()),
-            Wanted::Metrics => Ok(Answer::Metrics(String::new())),
+            Wanted::Metrics => Ok(Answer::Metrics(self.metrics(now))),
             change @ (Wanted::Add(..) | Wanted::Change(..) | Wanted::Remove(..)) => {
                 match self.change(change, now) {
                     Ok(endpoint) => return self.await_workers(endpoint, reply, now),

@@ -341,3 +341,47 @@ fn seconds(record: &Record) -> u32 {
         record.ttl
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(edns: Extension) -> Question {
+        let name = Name::from_ascii("Web.example.").expect("a name");
+        Question {
+            id: 0x1234,
+            edns,
+            ..Question::new(name, Wanted::V6)
+        }
+    }
+
+    #[test]
+    fn a_question_is_these_bytes() {
+        let check = |edns, expected: &[u8]| {
+            assert_eq!(question(edns).encode().as_deref(), Ok(expected));
+        };
+        check(
+            Extension::Absent,
+            b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x03Web\x07example\0\0\x1c\0\x01",
+        );
+        check(
+            Extension::Offered,
+            b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\x01\x03Web\x07example\0\0\x1c\0\x01\
+              \0\0\x29\x04\xd0\0\0\0\0\0\0",
+        );
+    }
+
+    #[test]
+    fn a_question_is_no_answer_to_itself() {
+        let question = question(Extension::Offered);
+        let bytes = question.encode().expect("bytes");
+        assert_eq!(question.read(&bytes), Reading::Stray);
+    }
+
+    #[test]
+    fn ids_differ() {
+        let name = Name::from_ascii("web.example.").expect("a name");
+        let ids = [(); 8].map(|()| Question::new(name.clone(), Wanted::V4).id);
+        assert!(ids.iter().any(|id| *id != ids[0]));
+    }
+}

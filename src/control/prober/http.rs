@@ -301,3 +301,210 @@ fn framing(headers: &[Header<'_>]) -> Result<Framing, Stop> {
         _ => failure("a malformed Content-Length"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanting(needle: &str) -> HttpCheck {
+        HttpCheck {
+            body: (!needle.is_empty()).then(|| needle.to_string()),
+            ..HttpCheck::default()
+        }
+    }
+
+    /// What an answer is if it comes in pieces of this size, the end of the connection included.
+    fn judged(check: &HttpCheck, answer: &[u8], piece: usize) -> Verdict {
+        let mut looking = HttpAnswer::new(check);
+        for piece in answer.chunks(piece) {
+            if let Some(verdict) = looking.handle_received(piece) {
+                return verdict;
+            }
+        }
+        looking.handle_end()
+    }
+
+    #[test]
+    fn answers_are_the_same_however_they_come() {
+        let check = |needle: &str, answer: &str, expected: Result<&str, &str>| {
+            let check = wanting(needle);
+            let expected = expected
+                .map(|text| text.to_string().into())
+                .map_err(|text| text.to_string().into());
+            for piece in [1, 2, 3, 5, 7, 64, 100_000] {
+                let found = judged(&check, answer.as_bytes(), piece);
+                assert_eq!(found, expected, "{answer:?} by {piece}");
+            }
+        };
+        let well = Ok("HTTP 200");
+        let missing = Err("HTTP 200, but the body is not as expected");
+        check("", "HTTP/1.1 200 OK\r\n\r\n", well);
+        check("", "HTTP/1.0 200\r\nA: b\r\n\r\n", well);
+        check("", "HTTP/1.1 200 OK\nA: b\n\n", well);
+        check(
+            "",
+            "HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+            well,
+        );
+        check("", "HTTP/1.1 101 Switching\r\n\r\n", Err("status 101"));
+        check("", "HTTP/1.1 500 Oh\r\n\r\n", Err("status 500"));
+        check("", "HTTP/3", Err("the answer is not HTTP/1"));
+        check(
+            "",
+            "HTTP/1.1 20x OK\r\n\r\n",
+            Err("malformed answer: invalid response status"),
+        );
+        check(
+            "",
+            "HTTP/1.1 200 OK\r\nA b\r\n\r\n",
+            Err("malformed answer: invalid header name"),
+        );
+        check(
+            "",
+            "HTTP/1.1 200 OK\r\nA: b\r\n",
+            Err("closed in the middle of the head"),
+        );
+        check("ok", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", well);
+        check(
+            "ok",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nnook",
+            missing,
+        );
+        check(
+            "ok",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nno",
+            Err("closed in the middle of the body"),
+        );
+        check(
+            "ok",
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nok",
+            missing,
+        );
+        check(
+            "ok",
+            "HTTP/1.1 204 OK\r\n\r\nok",
+            Err("HTTP 204, but the body is not as expected"),
+        );
+        let bad_length = Err("a malformed Content-Length");
+        for length in ["", "-1", "+2", "2, 2", "0x2", "99999999999999999999999"] {
+            check(
+                "ok",
+                &format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nok"),
+                bad_length,
+            );
+        }
+        check(
+            "ok",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+            bad_length,
+        );
+        check(
+            "ok",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\nok",
+            well,
+        );
+        check(
+            "ok",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            Err("a transfer coding other than chunked"),
+        );
+        check("ok", "HTTP/1.1 200 OK\r\n\r\nis it ok", well);
+        check("ok", "HTTP/1.1 200 OK\r\n\r\nno", missing);
+    }
+
+    #[test]
+    fn chunks_are_put_together() {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\nContent-Length: 1\r\n\r\n";
+        let check = |chunks: &str, expected: Result<&'static str, &'static str>| {
+            let answer = format!("{head}{chunks}");
+            let check = wanting("needle");
+            for piece in [1, 2, 3, 5, 7, 64, 100_000] {
+                let found = judged(&check, answer.as_bytes(), piece);
+                let expected = expected.map(Into::into).map_err(Into::into);
+                assert_eq!(found, expected, "{chunks:?} by {piece}");
+            }
+        };
+        let well = Ok("HTTP 200");
+        check("6\r\nneedle\r\n0\r\n\r\n", well);
+        check("1\r\nn\r\n1\r\ne\r\n01;x=\"y\"\r\ne\r\n3\r\ndle\r\n", well);
+        check("A\r\na needle in\r\n", well);
+        check(
+            "3\r\nnee\r\n3\r\nd1e\r\n0\r\n\r\nneedle",
+            Err("HTTP 200, but the body is not as expected"),
+        );
+        check("3\r\nnee\r\n", Err("closed in the middle of the body"));
+        let malformed = Err("a malformed chunk in the body");
+        check("3\r\nneedle\r\n", malformed);
+        check("x\r\nneedle\r\n", malformed);
+        check("-6\r\nneedle\r\n", malformed);
+        check("fffffffffffffffff\r\nneedle\r\n", malformed);
+    }
+
+    #[test]
+    fn everything_is_bounded() {
+        let flood = |check: &HttpCheck, first: &str, part: &[u8]| {
+            let mut looking = HttpAnswer::new(check);
+            let mut verdict = looking.handle_received(first.as_bytes());
+            let mut bytes = first.len();
+            while verdict.is_none() {
+                assert!(bytes <= PROBE_HTTP_BYTES_MAX, "{first}");
+                bytes += part.len();
+                verdict = looking.handle_received(part);
+            }
+            assert!(looking.unread.len() <= PROBE_HEAD_BYTES_MAX + part.len());
+            format!("{:?}", verdict.and_then(Result::err).unwrap_or_default())
+        };
+        let any = wanting("");
+        let check = wanting("needle");
+        let x = [b'x'; 1000];
+        let long = "\"a head of more than 16 KiB\"";
+        assert_eq!(flood(&any, "HTTP/1.1 200 ", &x), long);
+        assert_eq!(flood(&any, "HTTP/1.1 200 OK\r\n", b"A: b\r\n"), long);
+        let announced = "HTTP/1.1 100 Go\r\n\r\n";
+        let endless = "\"an answer of more than 256 KiB\"";
+        assert_eq!(flood(&any, announced, announced.as_bytes()), endless);
+        let body = "\"HTTP 200, but the first 64 KiB of the body are not as expected\"";
+        assert_eq!(flood(&check, "HTTP/1.1 200 OK\r\n\r\n", &x), body);
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(flood(&check, chunked, b"1\r\nx\r\n"), endless);
+        assert_eq!(flood(&check, &format!("{chunked}fffffff\r\n"), &x), body);
+        let malformed = "\"a malformed chunk in the body\"";
+        assert_eq!(flood(&check, &format!("{chunked}1;"), b"x"), malformed);
+        let headers = "A: b\r\n".repeat(PROBE_HEADERS_MAX + 1);
+        let many = format!("HTTP/1.1 200 OK\r\n{headers}\r\n");
+        assert_eq!(
+            flood(&any, &many, b""),
+            "\"malformed answer: too many headers\""
+        );
+    }
+
+    #[test]
+    fn any_bytes_have_a_verdict() {
+        for seed in 0..500 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let words = [
+                "HTTP/1.1 ",
+                "200",
+                " OK",
+                "\r\n",
+                "\n",
+                "Transfer-Encoding: chunked",
+                "Content-Length: ",
+                "5",
+                "ffff",
+                "\0",
+                "needle",
+                ";",
+                "\r\n\r\n",
+            ];
+            let mut answer = b"HTTP/1.1 200 OK\r\n".to_vec();
+            for _ in 0..rng.usize(..60) {
+                answer.extend_from_slice(words[rng.usize(..words.len())].as_bytes());
+            }
+            let check = wanting("needle");
+            let piece = rng.usize(1..20);
+            let whole = judged(&check, &answer, answer.len());
+            assert_eq!(judged(&check, &answer, piece), whole, "seed {seed}");
+        }
+    }
+}

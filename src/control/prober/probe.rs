@@ -240,8 +240,9 @@ fn judge(
     }
 }
 
+/// Ports count, and what epoll may watch.
 fn is_own_shortage(errno: Errno) -> bool {
-    errno.is_shortage() || errno.0 == libc::EADDRNOTAVAIL
+    errno.is_shortage() || matches!(errno.0, libc::EADDRNOTAVAIL | libc::ENOSPC)
 }
 
 fn described(trouble: Trouble, phase: Phase, timeout: Duration) -> Detail {
@@ -275,4 +276,100 @@ fn rounded(time: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_millis(
         u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_was_noticed_too_late_is_no_failure() {
+        let check = |timeout: u64, took: u64, expected: &str| {
+            let (timeout, took) = (Duration::from_millis(timeout), Duration::from_millis(took));
+            let judged = judge(Err(Trouble::Timeout), Phase::Answering, timeout, took);
+            assert_eq!(format!("{judged:?}"), expected, "{timeout:?} {took:?}");
+        };
+        let failure = "Failure(\"timed out after 1s waiting for the answer\")";
+        check(1000, 1000, failure);
+        check(1000, 1250, failure);
+        check(
+            1000,
+            1251,
+            "Late(\"timed out after 1s waiting for the answer, but noticed 251ms too late\")",
+        );
+        // A short timeout may be noticed 50 ms late.
+        let failure = "Failure(\"timed out after 20ms waiting for the answer\")";
+        check(20, 70, failure);
+        check(
+            20,
+            71,
+            "Late(\"timed out after 20ms waiting for the answer, but noticed 51ms too late\")",
+        );
+    }
+
+    #[test]
+    fn any_failure_may_be_noticed_too_late_but_a_success_is_one() {
+        let late = TIMEOUT * 2;
+        let refused = || Err(Trouble::Io(Errno(libc::ECONNREFUSED)));
+        let judged = judge(refused(), Phase::Connecting, TIMEOUT, TIMEOUT);
+        assert_eq!(judged, Outcome::Failure("connection refused".into()));
+        let judged = judge(refused(), Phase::Connecting, TIMEOUT, late);
+        assert!(matches!(judged, Outcome::Late(_)));
+        let wrong = Err(Trouble::Answer("status 503".into()));
+        assert!(matches!(
+            judge(wrong, Phase::Answering, TIMEOUT, late),
+            Outcome::Late(_)
+        ));
+        let judged = judge(Ok("connected".into()), Phase::Connecting, TIMEOUT, late);
+        assert_eq!(judged, Outcome::Success("connected".into()));
+    }
+
+    #[test]
+    fn a_shortage_of_our_own_is_no_failure() {
+        let check = |errno: i32, phase: Phase, expected: Outcome| {
+            let judged = judge(Err(Trouble::Io(Errno(errno))), phase, TIMEOUT, TIMEOUT / 2);
+            assert_eq!(judged, expected);
+        };
+        let late = |detail: &'static str| Outcome::Late(detail.into());
+        check(libc::EMFILE, Phase::Connecting, late("too many open files"));
+        check(
+            libc::ENOBUFS,
+            Phase::Sending,
+            late("no buffer space available while sending"),
+        );
+        check(
+            libc::ENOMEM,
+            Phase::Connecting,
+            late("cannot allocate memory"),
+        );
+        check(
+            libc::EADDRNOTAVAIL,
+            Phase::Connecting,
+            late("cannot assign requested address"),
+        );
+        check(
+            libc::EHOSTUNREACH,
+            Phase::Connecting,
+            Outcome::Failure("no route to host".into()),
+        );
+        check(
+            libc::ECONNRESET,
+            Phase::Answering,
+            Outcome::Failure("connection reset by peer while waiting for the answer".into()),
+        );
+    }
+
+    #[test]
+    fn the_host_is_what_is_probed() {
+        let check = |addr: &str, expected: &str| {
+            let addr = addr.parse().expect("an address");
+            assert_eq!(host(&Address::Tcp(addr)), expected);
+        };
+        check("192.0.2.1:80", "192.0.2.1:80");
+        check("[2001:db8::1]:8080", "[2001:db8::1]:8080");
+        check("[fe80::1%3]:80", "[fe80::1]:80");
+        assert_eq!(host(&Address::Unix("/run/x.sock".into())), "localhost");
+    }
 }

@@ -19,7 +19,7 @@ use super::connection::Connection;
 use super::probe::Ended;
 use super::schedule::{Due, Schedule, Serial};
 use super::{Outcome, ProbeReport, ProberCounters, Target};
-use crate::bounds::{PROBE_REPORTS_MAX, PROBE_TICK, PROBER_WAIT_MAX, PROBES_MAX};
+use crate::bounds::{PROBE_REPORTS_MAX, PROBER_WAIT_MAX, PROBES_MAX};
 use crate::id::EndpointId;
 use crate::sys::clock;
 use crate::time::Instant;
@@ -129,9 +129,7 @@ impl Turn {
             Some(_) if self.running.len() >= PROBES_MAX => None,
             next => next,
         };
-        let wait = next.map_or(PROBER_WAIT_MAX, |at| {
-            (at - now).max(PROBE_TICK).min(PROBER_WAIT_MAX)
-        });
+        let wait = next.map_or(PROBER_WAIT_MAX, |at| (at - now).min(PROBER_WAIT_MAX));
         pause.reset(monoio::time::Instant::now() + wait);
     }
 
@@ -194,5 +192,94 @@ impl Turn {
         } else {
             counters.dropped_reports.add(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::HealthState;
+    use crossbeam_channel::unbounded;
+    use std::time::Duration;
+
+    fn turn(reports: Sender<ProbeReport>) -> Turn {
+        let (_, targets) = crossbeam_channel::bounded(1);
+        Turn {
+            rounds: Rounds {
+                targets,
+                reports,
+                bell: Bell::silent(),
+                counters: Arc::default(),
+            },
+            schedule: Schedule::new(fastrand::Rng::with_seed(1)),
+            running: FuturesUnordered::new(),
+            handles: HashMap::new(),
+            untold: HashMap::new(),
+        }
+    }
+
+    fn report(id: u32, outcome: Outcome, changed: bool) -> ProbeReport {
+        let state = if outcome.is_success() {
+            HealthState::Up
+        } else {
+            HealthState::Down
+        };
+        ProbeReport {
+            endpoint: EndpointId(id),
+            outcome,
+            state,
+            changed,
+            failures: 0,
+            took: Duration::ZERO,
+            ended: Instant::default(),
+            is_first: false,
+        }
+    }
+
+    #[test]
+    fn without_room_news_is_kept_and_the_rest_dropped() {
+        let (reports, told) = unbounded();
+        let mut turn = turn(reports);
+        let well = || report(1, Outcome::Success("well".into()), false);
+        for _ in 0..PROBE_REPORTS_MAX {
+            turn.report(well());
+        }
+        let dropped = |turn: &Turn| turn.rounds.counters.dropped_reports.value();
+        assert_eq!(dropped(&turn), 0);
+        turn.report(well());
+        assert_eq!((dropped(&turn), told.len()), (1, PROBE_REPORTS_MAX));
+        // A change is kept; what follows stands for it too, as long as there is no room.
+        turn.report(report(1, Outcome::Failure("dead".into()), true));
+        assert_eq!(dropped(&turn), 1);
+        turn.report(report(1, Outcome::Failure("still".into()), false));
+        assert_eq!((dropped(&turn), turn.untold.len()), (2, 1));
+        while told.try_recv().is_ok() {}
+        turn.report(report(1, Outcome::Failure("still dead".into()), false));
+        let report = told.try_recv().expect("there is room");
+        assert!(report.changed);
+        assert_eq!(report.outcome.detail(), "still dead");
+        assert!(turn.untold.is_empty() && told.is_empty());
+    }
+
+    #[test]
+    fn the_bell_is_rung_for_news_alone() {
+        let (reports, _told) = unbounded();
+        let (ring, rung) = crossbeam_channel::bounded(8);
+        let mut turn = turn(reports);
+        let bell = Bell::new(move || ring.try_send(()).unwrap_or_default());
+        turn.rounds.bell = bell.clone();
+        let mut check = |report: ProbeReport, expected: bool| {
+            bell.quiet();
+            turn.report(report);
+            assert_eq!(rung.try_recv().is_ok(), expected);
+        };
+        check(report(1, Outcome::Success("well".into()), false), false);
+        check(report(1, Outcome::Success("well".into()), true), true);
+        check(report(1, Outcome::Failure("dead".into()), false), true);
+        check(report(1, Outcome::Late("late".into()), false), true);
+        // One success of several that it takes.
+        let mut recovering = report(1, Outcome::Success("well".into()), false);
+        recovering.state = HealthState::Down;
+        check(recovering, true);
     }
 }

@@ -1,4 +1,6 @@
 //! The prober over real sockets: endpoints of every kind, good and bad.
+//!
+//! `MONOIO_FORCE_LEGACY_DRIVER=1 cargo test --lib prober` runs it on epoll.
 #![forbid(unsafe_code)]
 
 mod kinds;

@@ -1,21 +1,20 @@
 //! A cluster: what happens to its endpoints, and what follows for all of them.
 #![forbid(unsafe_code)]
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::balance::endpoint::TrialState;
 use crate::balance::{Candidates, Role};
 use crate::breaker::{BreakerEvent, BreakerState};
 use crate::control::prober::{Outcome, ProbeReport, Target};
-use crate::control::roster::Note;
 use crate::control::roster::entry::{Entry, LastProbe};
 use crate::control::roster::names::Name;
+use crate::control::roster::note::{Happening, Note, Severity};
 use crate::health::HealthState;
 use crate::id::ClusterId;
 use crate::metrics::ClusterCounters;
 use crate::plan::ClusterPlan;
+use crate::plan::failure::BreakerPlan;
 use crate::standing::{self, Candidate, Mode, Rules, Standing};
 use crate::time::Instant;
 use crate::view::{ClusterView, Eviction};
@@ -38,56 +37,6 @@ pub(super) struct Cluster {
     is_running: bool,
     deadline: Instant,
     happenings: Vec<(Option<String>, Happening)>,
-}
-
-/// Something that has happened to an endpoint, a name or a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Happening {
-    /// In a word or two, such as `down`.
-    pub what: &'static str,
-    /// Why.
-    pub why: String,
-    /// How long the check took that found it out.
-    pub took: Option<Duration>,
-    /// How bad it is.
-    pub severity: Severity,
-}
-
-/// How bad something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// Somebody may want to know.
-    News,
-    /// Somebody should have a look.
-    Warning,
-    /// Clients are turned away.
-    Outage,
-}
-
-impl Happening {
-    /// Something that is no cause for alarm.
-    pub(super) fn news(what: &'static str, why: impl Into<String>) -> Self {
-        Self {
-            what,
-            why: why.into(),
-            took: None,
-            severity: Severity::News,
-        }
-    }
-
-    /// Something that somebody should look into.
-    pub(super) fn warning(what: &'static str, why: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::news(what, why)
-        }
-    }
-}
-
-impl fmt::Display for Happening {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.what, self.why)
-    }
 }
 
 impl Cluster {
@@ -407,7 +356,7 @@ fn drive(
     entry: &mut Entry,
     event: BreakerEvent,
     now: Instant,
-    plan: &crate::plan::failure::BreakerPlan,
+    plan: &BreakerPlan,
     why: String,
     happenings: &mut Vec<(Option<String>, Happening)>,
 ) -> bool {

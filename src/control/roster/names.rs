@@ -10,8 +10,8 @@ use crate::balance::endpoint::{Address, Endpoint};
 use crate::bounds::{ENDPOINTS_MAX, WEIGHT_MAX};
 use crate::control::discovery::{Found, Located};
 use crate::control::roster::Roster;
-use crate::control::roster::cluster::Happening;
 use crate::control::roster::entry::{Entry, Origin};
+use crate::control::roster::note::Happening;
 use crate::plan::EndpointPlan;
 use crate::plan::place::Place;
 use crate::standing::AdminState;
@@ -25,6 +25,8 @@ pub(super) struct Name {
     pub(super) error: Option<String>,
     /// Whether it was ever looked up.
     is_known: bool,
+    pub(super) lookups: u64,
+    pub(super) failures: u64,
 }
 
 /// Which name of a roster.
@@ -47,6 +49,8 @@ impl Roster {
                         plan,
                         error: None,
                         is_known: false,
+                        lookups: 0,
+                        failures: 0,
                     });
                     continue;
                 }
@@ -100,6 +104,8 @@ impl Roster {
     pub fn handle_lookup_failure(&mut self, key: NameKey, error: String) {
         let cluster = &mut self.clusters[key.cluster];
         let name = &mut cluster.names[key.name];
+        name.lookups += 1;
+        name.failures += 1;
         if name.error.as_ref() == Some(&error) {
             return;
         }
@@ -121,9 +127,21 @@ impl Roster {
         let plan = name.plan.clone();
         let title = title(&plan);
         name.is_known = true;
-        if name.error.take().is_some() {
-            let why = format!("it stands for {} addresses", located.len());
-            cluster.tell(&title, Happening::news("look-up succeeded", why));
+        name.lookups += 1;
+        let error = answer.incomplete.as_ref().map(ToString::to_string);
+        if name.error != error {
+            let happening = match &error {
+                Some(error) => {
+                    let why = format!("{error}; what it lacks stays");
+                    Happening::warning("look-up incomplete", why)
+                }
+                None => {
+                    let why = format!("it stands for {} addresses", located.len());
+                    Happening::news("look-up succeeded", why)
+                }
+            };
+            name.error = error;
+            cluster.tell(&title, happening);
         }
         let origin = Origin::Name(key.name);
         let mut gone = Vec::new();

@@ -4,8 +4,8 @@
 use crate::balance::endpoint::Address;
 use crate::bounds::ENDPOINTS_MAX;
 use crate::control::request::{Change, EndpointKey, Refusal};
-use crate::control::roster::cluster::Happening;
 use crate::control::roster::entry::{self, Origin};
+use crate::control::roster::note::Happening;
 use crate::control::roster::{Leaving, Roster, names};
 use crate::error::CloseReason;
 use crate::id::EndpointId;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::breaker::BreakerState;
+use crate::control::exposition::{ClusterScrape, EndpointScrape};
 use crate::control::request::{
     ClusterStatus, EndpointKey, EndpointStatus, NameStatus, ProbeStatus, Refusal,
 };
@@ -63,6 +64,11 @@ impl Roster {
         Some(endpoint_status(cluster, &cluster.entries[position], now))
     }
 
+    /// All clusters as metrics tell of them.
+    pub fn scrape(&self) -> Vec<ClusterScrape<'_>> {
+        self.clusters.iter().map(cluster_scrape).collect()
+    }
+
     /// Why clients cannot be served; `None` if they can.
     pub fn outage(&self) -> Option<String> {
         let mut clusters = self.clusters.iter();
@@ -97,6 +103,36 @@ fn cluster_status(cluster: &Cluster) -> ClusterStatus {
                 error: name.error.clone(),
             })
             .collect(),
+    }
+}
+
+fn cluster_scrape(cluster: &Cluster) -> ClusterScrape<'_> {
+    let entries = cluster.entries.iter();
+    ClusterScrape {
+        name: &cluster.plan.name,
+        counters: Some(&cluster.counters),
+        mode: cluster.mode.word(),
+        endpoints: entries
+            .map(|entry| endpoint_scrape(cluster, entry))
+            .collect(),
+        lookups: cluster.names.iter().map(|name| name.lookups).sum(),
+        lookup_failures: cluster.names.iter().map(|name| name.failures).sum(),
+    }
+}
+
+fn endpoint_scrape<'a>(cluster: &Cluster, entry: &'a Entry) -> EndpointScrape<'a> {
+    let is_down = entry.health == HealthState::Down;
+    EndpointScrape {
+        name: &entry.endpoint.name,
+        address: &entry.endpoint.address,
+        endpoint: &entry.endpoint,
+        weight: entry.weight,
+        is_up: !is_down && entry.breaker.state() != BreakerState::Open,
+        is_eligible: cluster.is_picked(entry),
+        health: health_word(cluster, entry),
+        breaker: breaker_word(cluster, entry),
+        admin: entry.admin.word(),
+        max_connections: entry.max_connections,
     }
 }
 

@@ -17,7 +17,7 @@ use super::world::{Broken, Desk, Order, Party, Read, World};
 use crate::sim::actors::Actors;
 use crate::sim::coverage::Coverage;
 use crate::sim::kernel::{Kernel, SimDriver};
-use crate::sim::network::{Answer, At, Event, Network, Remote};
+use crate::sim::network::{Answer, At, Event, Manner, Network, Remote};
 
 /// A simulated worker and its world.
 pub(crate) struct Simulated {
@@ -70,6 +70,7 @@ impl Simulated {
             network.remotes.push(Remote {
                 address,
                 answer,
+                manner: Manner::default(),
                 accepted: Default::default(),
                 room: 64 * 1024,
             });

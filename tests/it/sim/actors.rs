@@ -15,10 +15,12 @@ use ringlane::time::Instant;
 use super::control::{Control, Deed};
 use super::coverage::Situation;
 use super::kernel::SimDriver;
-use super::network::{At, Event, Network};
+use super::live::Live;
+use super::network::{Answer, At, Event, Manner, Network};
 use super::opening::Opening;
 use super::party::{Ending, Habits, Party, Seen, Volume};
 use super::pattern;
+use super::plans;
 
 /// Parties act at random, control at its times; in a script nobody does.
 #[derive(Default)]
@@ -30,6 +32,10 @@ pub(crate) struct Actors {
     pub(crate) headers: bool,
     /// The least age at which the worker ends a session.
     pub(crate) age_min: Option<Duration>,
+    /// Until when the worker is to do nothing.
+    pub(crate) doze_until: Option<Instant>,
+    /// Since when all is well, and the first client that has come since.
+    pub(crate) calm: Option<(Instant, usize)>,
 }
 
 /// How long something that is due may take to come, in virtual time: longer than all tries to
@@ -39,6 +45,13 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// A client that is not served yet may have to wait for others to time out.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(400);
 
+/// After so long at most an endpoint that is well is picked again.
+const RECOVERY_TIME: Duration = Duration::from_secs(400);
+
+/// So many clients come soon after each other to see that, and so many are there at a time.
+const CALM_CLIENTS_SOON: usize = 15;
+const CALM_CLIENTS_AT_ONCE: usize = 3;
+
 /// No timeout of a session ends it before it was without a byte for so long.
 const TIMEOUT_MIN: Duration = Duration::from_secs(25);
 
@@ -46,7 +59,7 @@ impl Actors {
     /// A client connects.
     pub(crate) fn add_client(&mut self, network: &mut Network, listener: usize) {
         let rooms: &[usize] = match self.volume {
-            Volume::Any => &[4_000, 12_000, 200_000],
+            Volume::Any | Volume::Little => &[4_000, 12_000, 200_000],
             Volume::Bulk => &[200_000],
         };
         let room = network.rng.choice(rooms).copied().unwrap_or(4_000);
@@ -68,13 +81,16 @@ impl Actors {
 
     fn add_party(&mut self, network: &mut Network, role: Side, link: usize) {
         let number = self.parties.len();
-        let habits = Habits::random(&mut network.rng, role, self.volume, network.now);
+        let habits = self.habits(network, role, link);
         let Ok(stream) = u8::try_from(number) else {
             panic!("more than 256 parties")
         };
         let mut party = Party::new(role, link, stream, habits, network.now);
         if self.headers && role == Side::Client {
             party.opening = Opening::random(&mut network.rng);
+            while self.calm.is_some() && !party.opening.is_right() {
+                party.opening = Opening::random(&mut network.rng);
+            }
         }
         if habits.pauses && network.rng.bool() {
             party.reads_from = network.now + Duration::from_millis(network.rng.u64(..2_500));
@@ -88,6 +104,25 @@ impl Actors {
         network.schedule(pace, Event::Act(number));
     }
 
+    /// What somebody is like who comes now.
+    fn habits(&self, network: &mut Network, role: Side, link: usize) -> Habits {
+        let mut habits = Habits::random(&mut network.rng, role, self.volume, network.now);
+        let remote = network.links[link].remote;
+        match remote.map(|remote| network.remotes[remote].manner) {
+            None if self.calm.is_some() => Habits::polite(&mut network.rng),
+            Some(Manner::Polite) => Habits::polite(&mut network.rng),
+            Some(Manner::Reset) => {
+                habits.ending = Ending::ResetAfter(0);
+                habits
+            }
+            Some(Manner::Mute) => {
+                habits.ending = Ending::SulkAfter(0);
+                habits
+            }
+            None | Some(Manner::Serve) => habits,
+        }
+    }
+
     /// Whether the worker may reset any session by now.
     pub(crate) fn may_reset(&self, now: Instant) -> bool {
         self.control
@@ -99,22 +134,100 @@ impl Actors {
         self.parties.iter().all(|party| party.closed)
     }
 
-    /// Control does what it has to do at this time; `true` if the worker must be woken.
-    pub(crate) fn control(&mut self, network: &mut Network) -> bool {
-        match self
-            .control
-            .as_mut()
-            .and_then(|control| control.next_deed(network.now))
-        {
-            Some(Deed::Connect(listener)) => {
-                self.add_client(network, listener);
-                false
+    /// What was planned for this time happens; `true` if the worker must be woken.
+    pub(crate) fn control(&mut self, network: &mut Network, live: &mut Live) -> bool {
+        let Some(control) = &mut self.control else {
+            return false;
+        };
+        let Some(deed) = control.next_deed(network.now) else {
+            return false;
+        };
+        match deed {
+            Deed::Connect(listener) => self.add_client(network, listener),
+            Deed::Doze(time) => self.doze_until = Some(network.now + time),
+            Deed::Fate if self.calm.is_none() => {
+                // One, or all at once.
+                let one = network.rng.usize(..network.remotes.len());
+                let (answer, manner) = plans::fate(&mut network.rng);
+                let is_common = network.rng.u8(..3) == 0;
+                for (place, remote) in network.remotes.iter_mut().enumerate() {
+                    if is_common || place == one {
+                        (remote.answer, remote.manner) = (answer, manner);
+                    }
+                }
             }
-            Some(deed) => self
-                .control
-                .as_mut()
-                .is_some_and(|control| control.perform(deed, network)),
-            None => false,
+            Deed::Change => {
+                if let Some(desk) = control.desk() {
+                    desk.change(network);
+                }
+            }
+            Deed::Stall(time) => {
+                if let Some(desk) = control.desk() {
+                    desk.stall(time, network);
+                }
+            }
+            Deed::Calm => self.calm_down(network),
+            Deed::Look => self.look_at_recovery(network, live),
+            deed => return control.perform(deed, network, live),
+        }
+        false
+    }
+
+    /// The desk has its turn; `true` if the worker must be woken.
+    pub(crate) fn turn_desk(&mut self, network: &mut Network, live: &mut Live) -> bool {
+        let control = self.control.as_mut();
+        control.is_some_and(|control| control.turn_desk(network, live))
+    }
+
+    /// It is time to probe.
+    pub(crate) fn probe(&mut self, network: &mut Network) {
+        if let Some(desk) = self.control.as_mut().and_then(Control::desk) {
+            desk.probe(network);
+        }
+    }
+
+    /// From now on every endpoint is well.
+    fn calm_down(&mut self, network: &mut Network) {
+        self.calm = Some((network.now, self.parties.len()));
+        for remote in &mut network.remotes {
+            (remote.answer, remote.manner) = (Answer::Accept, Manner::Polite);
+        }
+        if let Some(control) = &mut self.control {
+            if let Some(desk) = control.desk() {
+                desk.calm_down(network);
+            }
+            control.plan(Duration::from_millis(500), Deed::Look, network);
+        }
+    }
+
+    /// Once all is well each endpoint that its operator lets is picked again, if clients come; then
+    /// there is nothing more to see.
+    fn look_at_recovery(&mut self, network: &mut Network, live: &mut Live) {
+        let Some((since, first)) = self.calm else {
+            return;
+        };
+        let Some(control) = &mut self.control else {
+            return;
+        };
+        let Some((listener, what)) = control.desk().and_then(|desk| desk.trouble(network, live))
+        else {
+            network.coverage.meet(Situation::AllRecovered);
+            let time = Duration::from_millis(network.rng.u64(..3_000));
+            return control.plan(time, Deed::Drain(time), network);
+        };
+        if network.now.saturating_since(since) > RECOVERY_TIME {
+            return live.accuse(format!("it is well, and not picked again: {what}"));
+        }
+        let clients = self.parties[first..].iter();
+        let clients = clients.filter(|party| party.role == Side::Client);
+        let open = clients.clone().filter(|party| !party.closed).count();
+        let pause = match clients.count() {
+            ..CALM_CLIENTS_SOON => Duration::from_secs(1),
+            _ => Duration::from_secs(10),
+        };
+        control.plan(pause, Deed::Look, network);
+        if open < CALM_CLIENTS_AT_ONCE {
+            self.add_client(network, listener);
         }
     }
 
@@ -241,8 +354,12 @@ impl Actors {
 
     fn see_reset(&mut self, number: usize, network: &mut Network) {
         let party = &self.parties[number];
-        let has_ended = self.may_reset(network.now) || self.may_be_too_old(number, network);
         let other = party.other.map(|other| &self.parties[other]);
+        let is_evicted = |party: &Party| network.links[party.link].evicted;
+        let has_ended = self.may_reset(network.now)
+            || self.may_be_too_old(number, network)
+            || is_evicted(party)
+            || other.is_some_and(is_evicted);
         let active = other.map_or(party.last_active, |other| {
             other.last_active.max(party.last_active)
         });

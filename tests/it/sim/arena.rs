@@ -87,6 +87,10 @@ impl SimArena {
         Some(Chunk::new(BufferId(id), 0, len))
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.buffers.len()
+    }
+
     /// How many buffers somebody holds.
     pub(crate) fn held_count(&self) -> usize {
         self.buffers.len() - self.free.len() - self.posted.len()

@@ -1,35 +1,40 @@
 //! Control as a simulated worker knows it: views, commands, and the wake-ups that go with them.
+//!
+//! For some seeds views are drawn at random, as no roster would make them; for the others a
+//! [`Desk`] makes them of what happens.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use ringlane::balance::endpoint::Endpoint;
 use ringlane::balance::{Candidates, Member, Policy};
 use ringlane::id::{ClusterId, Epoch, ListenerId};
 use ringlane::session::Settings;
 use ringlane::time::Instant;
-use ringlane::update::{Command, Event, Post, Wake};
+use ringlane::update::{Command, Post, Wake};
 use ringlane::view::{ClusterView, ListenerView, View};
 
 use super::coverage::Situation;
-use super::network::Network;
+use super::desk::Desk;
+use super::live::{Live, Published};
+use super::network::{Event, Network};
 
 /// The control side of one worker.
 pub(crate) struct Control {
     /// `None` once control is gone.
     post: Option<Post>,
-    events: Receiver<Event>,
-    pub(crate) endpoints: Vec<Arc<Endpoint>>,
-    listeners: usize,
-    settings: Settings,
-    epoch: u64,
+    pub(crate) mind: Mind,
     deeds: VecDeque<(Instant, Deed)>,
     /// From when on the worker may reset sessions that did nothing wrong.
     resets_from: Instant,
-    pub(crate) acknowledged: u64,
+}
+
+/// Where views come from.
+pub(crate) enum Mind {
+    Views(Views),
+    Desk(Box<Desk>),
 }
 
 /// Something that happens at a time that was planned.
@@ -39,6 +44,18 @@ pub(crate) enum Deed {
     Connect(usize),
     /// A view with other weights and policies.
     Publish,
+    /// An operator changes something.
+    Change,
+    /// An endpoint behaves otherwise.
+    Fate,
+    /// Control does nothing for so long.
+    Stall(Duration),
+    /// The worker does nothing for so long.
+    Doze(Duration),
+    /// Every endpoint is well, and nobody changes anything any more.
+    Calm,
+    /// Whether every endpoint is picked again by now.
+    Look,
     Drain(Duration),
     Stop,
     /// Control goes away, which is an order to stop.
@@ -46,24 +63,13 @@ pub(crate) enum Deed {
 }
 
 impl Control {
-    pub(crate) fn new(
-        (post, events): (Post, Receiver<Event>),
-        endpoints: Vec<Arc<Endpoint>>,
-        listeners: usize,
-        settings: Settings,
-        mut deeds: Vec<(Instant, Deed)>,
-    ) -> Self {
+    pub(crate) fn new(post: Post, mind: Mind, mut deeds: Vec<(Instant, Deed)>) -> Self {
         deeds.sort_by_key(|(at, _)| *at);
         Self {
             post: Some(post),
-            events,
-            endpoints,
-            listeners,
-            settings,
-            epoch: 0,
+            mind,
             deeds: deeds.into(),
             resets_from: Instant::NEVER,
-            acknowledged: 0,
         }
     }
 
@@ -79,6 +85,14 @@ impl Control {
         self.deeds.pop_front().map(|(_, deed)| deed)
     }
 
+    /// Plans one deed more.
+    pub(crate) fn plan(&mut self, after: Duration, deed: Deed, network: &mut Network) {
+        let at = network.now + after;
+        let place = self.deeds.partition_point(|(other, _)| *other <= at);
+        self.deeds.insert(place, (at, deed));
+        network.schedule(after, Event::Control);
+    }
+
     /// Whether the worker was told to end.
     pub(crate) fn is_ending(&self) -> bool {
         self.resets_from != Instant::NEVER
@@ -89,27 +103,29 @@ impl Control {
         now >= self.resets_from
     }
 
-    /// Does it; `true` if the worker must be woken.
-    pub(crate) fn perform(&mut self, deed: Deed, network: &mut Network) -> bool {
-        while let Ok(event) = self.events.try_recv() {
-            if let Event::Acknowledged { epoch, .. } = event {
-                assert!(
-                    epoch.0 <= self.epoch,
-                    "a view was acknowledged that was never published"
-                );
-                self.acknowledged = epoch.0;
-            }
+    pub(crate) fn desk(&mut self) -> Option<&mut Desk> {
+        match &mut self.mind {
+            Mind::Desk(desk) => Some(desk),
+            Mind::Views(_) => None,
         }
+    }
+
+    /// The desk has its turn; `true` if the worker must be woken.
+    pub(crate) fn turn_desk(&mut self, network: &mut Network, live: &mut Live) -> bool {
+        match (&mut self.mind, &self.post) {
+            (Mind::Desk(desk), Some(post)) => desk.turn(post, network, live),
+            _ => false,
+        }
+    }
+
+    /// Does it; `true` if the worker must be woken.
+    pub(crate) fn perform(&mut self, deed: Deed, network: &mut Network, live: &mut Live) -> bool {
         let Some(post) = &self.post else { return false };
         let wake = match deed {
-            Deed::Connect(_) => return false,
-            Deed::Publish => {
-                let view = self.next_view(&mut network.rng);
-                match &self.post {
-                    Some(post) => Ok(post.publish(Arc::new(view))),
-                    None => return false,
-                }
-            }
+            Deed::Publish => match &mut self.mind {
+                Mind::Views(views) => Ok(views.publish(post, network, live)),
+                Mind::Desk(_) => return false,
+            },
             Deed::Drain(time) => {
                 let deadline = network.now + time;
                 self.resets_from = self.resets_from.min(deadline);
@@ -125,15 +141,37 @@ impl Control {
                 self.post = None;
                 return true;
             }
+            _ => return false,
         };
         match wake {
             Ok(wake) => wake == Wake::Needed,
             Err(command) => panic!("the worker takes no commands: {command:?}"),
         }
     }
+}
+
+/// Views drawn at random.
+pub(crate) struct Views {
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) listeners: usize,
+    pub(crate) settings: Settings,
+    pub(crate) epoch: u64,
+}
+
+impl Views {
+    fn publish(&mut self, post: &Post, network: &mut Network, live: &mut Live) -> Wake {
+        let view = Arc::new(self.next_view(&mut network.rng));
+        let published = Published {
+            view: Arc::clone(&view),
+            made: network.now,
+            modes: Vec::new(),
+        };
+        live.publish(published, network);
+        post.publish(view)
+    }
 
     /// A view in which weights and policies are drawn anew; the first one has no weight of 0.
-    pub(crate) fn next_view(&mut self, rng: &mut fastrand::Rng) -> View {
+    fn next_view(&mut self, rng: &mut fastrand::Rng) -> View {
         self.epoch += 1;
         let least = u32::from(self.epoch == 1);
         let mut cluster = |id: u32| {

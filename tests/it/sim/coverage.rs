@@ -110,6 +110,47 @@ situations! {
     HeaderWithBytes,
     HeaderWrong,
     HeaderTimeout,
+    /// Sessions failed on an endpoint, and control ejected it.
+    BreakerOpened,
+    /// A session got the permit to try an endpoint.
+    TrialTaken,
+    TrialFailed,
+    TrialSucceeded,
+    /// A session ended without saying anything about the endpoint that it was to try.
+    PermitReturned,
+    /// A session had the permit for so long that another one got it.
+    PermitTakenOver,
+    /// An endpoint that had just failed too often was not picked, though the view allowed it.
+    EndpointAvoided,
+    /// None might be picked, and a session got the one that had failed least.
+    LastResort,
+    /// A session was brought to one of a tier of which too few were healthy.
+    Panic,
+    /// Sessions ended as soon as their endpoint might not have any.
+    EvictedAtOnce,
+    /// The same, when they had had time to end by themselves.
+    EvictedAfterDrain,
+    /// An endpoint was back before its sessions had to end.
+    EvictionCancelled,
+    /// An order to end sessions met one that was being connected.
+    EvictionMetConnecting,
+    /// A view was replaced in the mailbox before the worker had taken it.
+    ViewSuperseded,
+    /// A view was more than a second old when the worker took it.
+    ViewLate,
+    RemovedWhileConnecting,
+    /// An endpoint came while clients were served, and got a session.
+    EndpointAddedUnderTraffic,
+    /// A probe's result was late, or wrong.
+    ProbeLate,
+    ProbeWrong,
+    /// Probes found that an endpoint was down, and that it was up again.
+    FoundDown,
+    FoundUp,
+    /// Control did nothing for a while, and then everything at once.
+    ControlStalled,
+    /// Every endpoint was well again, and each that its operator let was picked.
+    AllRecovered,
 }
 
 /// How often each situation was met.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use ringlane::balance::endpoint::Address;
 use ringlane::bounds::{TICK, WINDOW_BYTES};
@@ -12,7 +13,7 @@ use ringlane::buffers::{Batch, Buffers};
 use ringlane::error::Errno;
 use ringlane::id::Slot;
 use ringlane::plan::options::{ConnectOptions, SocketOptions};
-use ringlane::ring::driver::{Completion, Driver, Event as Outcome, Operation, Wait};
+use ringlane::ring::driver::{Completion, Driver, Event as Outcome, Operation, Stock, Wait};
 use ringlane::session::Transport;
 use ringlane::time::Instant;
 
@@ -22,6 +23,9 @@ use super::coverage::Situation;
 use super::kernel::{Pending, Posted, SimDriver, SimSocket, Submission, Target, key};
 use super::network::At;
 use super::pipe::SimPipe;
+
+/// No worker has nothing to do for so long.
+const IDLE_MAX: Duration = Duration::from_secs(1_000);
 
 impl Driver for SimDriver {
     type Socket = SimSocket;
@@ -41,6 +45,15 @@ impl Driver for SimDriver {
         self.arena.posted_count()
     }
 
+    fn stock(&self) -> Stock {
+        Stock {
+            buffers: self.arena.count(),
+            held_buffers: self.arena.held_count(),
+            pipes: self.pipes_held,
+            memory_pipes: 0,
+        }
+    }
+
     fn transport(&self, socket: &SimSocket) -> Transport {
         match self.target(socket.0) {
             Target::Link(link) => self.network.links[*link].transport,
@@ -58,6 +71,8 @@ impl Driver for SimDriver {
         let link = self.network.connect_to(address);
         self.submit(Operation::Connect, slot, socket);
         self.sockets[socket.0] = Some(Target::Link(link));
+        self.live.note_connect(link, address, &mut self.network);
+        self.check_live();
     }
 
     fn receive(&mut self, socket: &SimSocket, slot: Slot, credit: u32) {
@@ -114,11 +129,18 @@ impl Driver for SimDriver {
                 .network
                 .now
                 .saturating_since(self.network.links[link].since);
-            if took + TICK < self.network.late_after && !self.actors.may_reset(self.network.now) {
+            let is_ended = self.actors.may_reset(self.network.now)
+                || self.live.is_link_due(link, self.network.now);
+            if took + TICK < self.network.late_after && !is_ended {
                 self.network
                     .coverage
                     .meet(Situation::ClientGoneWhileConnecting);
             }
+        }
+        if let Some(pending) = self.operations.get(&key)
+            && let Some(link) = self.link(pending.socket)
+        {
+            self.note_gone(link);
         }
         self.submissions.push_back(Submission::Cancel(key));
     }
@@ -216,6 +238,7 @@ impl Driver for SimDriver {
     fn reset(&mut self, socket: &SimSocket) {
         self.note(&[3, socket.0 as u64]);
         if let Some(link) = self.link(socket.0) {
+            self.note_gone(link);
             self.network.reset(link, At::Near);
         }
     }
@@ -255,7 +278,10 @@ impl Driver for SimDriver {
             self.fail(&format!("socket {} is closed during {pending:?}", socket.0));
         }
         match self.target(socket.0).clone() {
-            Target::Link(link) => self.network.close(link, At::Near),
+            Target::Link(link) => {
+                self.note_gone(link);
+                self.network.close(link, At::Near);
+            }
             Target::Unconnected(_) => {}
             Target::Listener(listener) => {
                 let listener = &mut self.network.listeners[listener];
@@ -274,6 +300,7 @@ impl Driver for SimDriver {
             self.fail("completions were not taken");
         }
         self.turn += 1;
+        let began = self.network.now;
         self.arena.post();
         self.start_submitted();
         let deadline = match wait {
@@ -289,6 +316,7 @@ impl Driver for SimDriver {
                 break;
             }
             match self.network.next_at() {
+                Some(at) if at > began + IDLE_MAX => self.fail("the worker sleeps for ever"),
                 Some(at) if at <= deadline => self.network.now = at,
                 None if deadline == Instant::NEVER => self.fail("the worker sleeps for ever"),
                 _ => {
@@ -298,12 +326,14 @@ impl Driver for SimDriver {
             }
         }
         let busy = self.network.rng.u64(500..5_000);
-        self.network.now = self.network.now + std::time::Duration::from_nanos(busy);
+        self.network.now = self.network.now + Duration::from_nanos(busy);
         self.deliver();
         Ok(())
     }
 
     fn poll_completion(&mut self) -> Option<Completion<SimSocket>> {
+        self.live.check_served();
+        self.check_live();
         let posted = self.delivered.pop_front()?;
         let Posted {
             key,
@@ -332,6 +362,13 @@ impl Driver for SimDriver {
             && self.network.links[link].near_reset_at.is_some()
         {
             self.network.coverage.meet(Situation::LateBytes);
+        }
+        if kind == 7
+            && detail > 0
+            && let Some(pending) = self.operations.get(&key)
+            && let Some(link) = self.link(pending.socket)
+        {
+            self.live.note_bytes(link);
         }
         if last
             && let Some(pending) = self.operations.remove(&key)

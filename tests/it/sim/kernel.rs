@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use ringlane::balance::endpoint::Address;
 use ringlane::buffers::Batch;
@@ -16,7 +17,9 @@ use ringlane::time::Instant;
 
 use super::actors::Actors;
 use super::arena::SimArena;
+use super::control::Control;
 use super::coverage::Situation;
+use super::live::Live;
 use super::network::{Event, Network};
 use super::pipe::Bulks;
 
@@ -45,6 +48,8 @@ pub(crate) struct Kernel {
 pub(crate) struct SimDriver {
     pub(crate) network: Network,
     pub(crate) actors: Actors,
+    /// What is known of endpoints, where that is looked at.
+    pub(crate) live: Live,
     pub(crate) arena: SimArena,
     pub(crate) kernel: Kernel,
     pub(super) sockets: Vec<Option<Target>>,
@@ -124,6 +129,7 @@ impl SimDriver {
         Self {
             network,
             actors,
+            live: Live::default(),
             arena: SimArena::new(kernel.buffers, kernel.posted),
             kernel,
             sockets: Vec::new(),
@@ -155,6 +161,31 @@ impl SimDriver {
     /// Stops the run with a picture of the world.
     pub(crate) fn fail(&self, message: &str) -> ! {
         panic!("{message}\n{}", self.picture());
+    }
+
+    /// Stops the run if something is not as it must be of endpoints.
+    pub(crate) fn check_live(&mut self) {
+        if let Some(failure) = self.live.take_failure() {
+            self.fail(&failure);
+        }
+    }
+
+    /// The worker has had its turn: what it says is heard, and control has to look at some of it.
+    pub(crate) fn check_turn(&mut self) {
+        self.live.check_turn(&mut self.network);
+        self.check_live();
+        if self.live.is_asked()
+            && let Some(desk) = self.actors.control.as_mut().and_then(Control::desk)
+        {
+            let delay = Duration::from_micros(self.network.rng.u64(20..5_000));
+            desk.request(self.network.now + delay, &mut self.network);
+        }
+    }
+
+    /// The worker lets go of a connection.
+    pub(super) fn note_gone(&mut self, link: usize) {
+        self.live.note_gone(link, &mut self.network);
+        self.check_live();
     }
 
     /// One in [`Kernel::oddity`] times.
@@ -301,11 +332,18 @@ impl SimDriver {
             match event {
                 Some(Event::Act(actor)) => self.actors.act(actor, &mut self.network),
                 Some(Event::Control) => {
-                    let wake = self.actors.control(&mut self.network);
-                    if wake {
+                    if self.actors.control(&mut self.network, &mut self.live) {
                         self.wake();
                     }
+                    self.check_live();
                 }
+                Some(Event::Desk) => {
+                    if self.actors.turn_desk(&mut self.network, &mut self.live) {
+                        self.wake();
+                    }
+                    self.check_live();
+                }
+                Some(Event::Probe) => self.actors.probe(&mut self.network),
                 Some(Event::Alarm) => alarmed = true,
                 _ => {}
             }

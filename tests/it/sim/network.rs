@@ -47,8 +47,12 @@ pub(crate) enum Event {
     Arrive(usize, usize),
     /// An actor wants to act.
     Act(usize),
-    /// Control wants to act.
+    /// Something happens that was planned.
     Control,
+    /// Control's desk wants to act.
+    Desk,
+    /// It is time to probe.
+    Probe,
     /// Somebody outside wants the turn to end.
     Alarm,
 }
@@ -61,7 +65,7 @@ pub(crate) struct Link {
     pub(crate) stage: Stage,
     moving: [bool; 2],
     /// The remote that it goes to, if the worker made it.
-    remote: Option<usize>,
+    pub(crate) remote: Option<usize>,
     pub(crate) since: Instant,
     /// Whether the connect was cancelled.
     pub(crate) abandoned: bool,
@@ -69,6 +73,8 @@ pub(crate) struct Link {
     pub(crate) near_broken_at: Option<Instant>,
     /// When the worker reset the near end.
     pub(crate) near_reset_at: Option<Instant>,
+    /// Its session was ended because its endpoint is not to have any.
+    pub(crate) evicted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,11 +103,26 @@ pub(crate) enum Answer {
     Late,
 }
 
+/// What an endpoint does with a connection that it has accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// What its habits are.
+    #[default]
+    Serve,
+    /// It resets it before the first byte.
+    Reset,
+    /// Nothing.
+    Mute,
+    /// It answers at once, and finishes.
+    Polite,
+}
+
 /// An endpoint's address.
 #[derive(Debug)]
 pub(crate) struct Remote {
     pub(crate) address: Address,
     pub(crate) answer: Answer,
+    pub(crate) manner: Manner,
     /// Links whose far end nobody has taken yet.
     pub(crate) accepted: VecDeque<usize>,
     /// The size of a far end's buffers.
@@ -125,6 +146,9 @@ pub(crate) struct Network {
     events: BinaryHeap<Reverse<(Instant, u64, Event)>>,
     sequence: u64,
 }
+
+/// How long a kernel tries to connect to who does not answer.
+const SILENCE: Duration = Duration::from_secs(130);
 
 impl Network {
     pub(crate) fn new(rng: fastrand::Rng, latency_max: Duration) -> Self {
@@ -166,7 +190,9 @@ impl Network {
             Event::Reset(link, to) => self.break_end(link, to),
             Event::Resolve(link) => self.resolve(link),
             Event::Arrive(link, listener) => self.arrive(link, listener),
-            Event::Act(_) | Event::Control | Event::Alarm => return Some(Some(event)),
+            Event::Act(_) | Event::Control | Event::Desk | Event::Probe | Event::Alarm => {
+                return Some(Some(event));
+            }
         }
         Some(None)
     }
@@ -211,7 +237,7 @@ impl Network {
         }
         let delay = match self.remotes[remote].answer {
             Answer::Accept | Answer::Refuse | Answer::Unreachable => self.delay(),
-            Answer::Silence => Duration::from_secs(130),
+            Answer::Silence => SILENCE,
             Answer::Late => {
                 self.late_after.saturating_sub(Duration::from_millis(20))
                     + Duration::from_micros(self.rng.u64(0..40_000))
@@ -232,6 +258,7 @@ impl Network {
             abandoned: false,
             near_broken_at: None,
             near_reset_at: None,
+            evicted: false,
         });
         self.links.len() - 1
     }
@@ -271,6 +298,10 @@ impl Network {
                 Transport::Unix => Stage::Failed(Errno(libc::ENOENT)),
             },
             Answer::Unreachable => Stage::Failed(Errno(libc::EHOSTUNREACH)),
+            Answer::Silence if self.now.saturating_since(link.since) < SILENCE => {
+                // It has fallen silent since.
+                return self.schedule(SILENCE, Event::Resolve(id));
+            }
             Answer::Silence => Stage::Failed(Errno(libc::ETIMEDOUT)),
         };
     }

@@ -67,6 +67,8 @@ pub(crate) enum Volume {
     Any,
     /// Enough to go by pipes.
     Bulk,
+    /// A word or two.
+    Little,
 }
 
 /// When a party starts to send.
@@ -100,6 +102,11 @@ impl Habits {
     ) -> Self {
         match volume {
             Volume::Any => Self::any(rng, role, now),
+            Volume::Little => {
+                let habits = Self::any(rng, role, now);
+                let total = habits.total.min(rng.u64(..4_000));
+                Self { total, ..habits }
+            }
             Volume::Bulk => Self::bulk(rng, now),
         }
     }
@@ -171,6 +178,20 @@ impl Habits {
                 .choice([60_000, 1_000_000, 10_000_000])
                 .unwrap_or(1_000_000),
             pauses: rng.u8(..4) == 0,
+            trickles: false,
+        }
+    }
+
+    /// A little, at once, to the end.
+    pub(crate) fn polite(rng: &mut fastrand::Rng) -> Self {
+        Self {
+            total: rng.u64(1..3_000),
+            speaks: Speaks::AtOnce,
+            ending: Ending::Finish,
+            piece: 3_000,
+            read_max: 16_384,
+            pace_max: 1_000_000,
+            pauses: false,
             trickles: false,
         }
     }

@@ -5,22 +5,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ringlane::access::AccessSender;
 use ringlane::balance::endpoint::{Address, Endpoint};
 use ringlane::error::CloseReason;
-use ringlane::id::{EndpointId, WorkerIndex};
+use ringlane::id::{EndpointId, Epoch, WorkerIndex};
 use ringlane::limits::Limit;
 use ringlane::metrics::WorkerCounters;
 use ringlane::session::Settings;
 use ringlane::time::Instant;
 use ringlane::update::{self, Bell};
+use ringlane::worker::report::Access;
 use ringlane::worker::{Parts, Turn, Worker};
 
 use super::actors::Actors;
-use super::control::{Control, Deed};
+use super::control::{Control, Deed, Mind, Views};
 use super::coverage::{Coverage, Situation};
+use super::desk::{Desk, PROBE_INTERVAL};
 use super::kernel::{Kernel, SimDriver};
-use super::network::{Answer, Event, Network, Remote};
+use super::live::Live;
+use super::network::{Answer, Event, Manner, Network, Remote};
 use super::party::Volume;
+use super::plans;
 
 /// What came of a seed.
 #[derive(Debug)]
@@ -56,8 +61,10 @@ impl Run {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut kernel = random_kernel(&mut rng);
         let settings = random_settings(&mut rng);
+        let has_desk = rng.bool();
         let volume = match rng.u8(..6) {
             0 => Volume::Bulk,
+            1.. if has_desk => Volume::Little,
             _ => Volume::Any,
         };
         let latency = Duration::from_micros(rng.choice([40, 400, 5_000]).unwrap_or(400));
@@ -65,35 +72,29 @@ impl Run {
         network.near_room = rng.choice([3_000, 15_000, 300_000]).unwrap_or(15_000);
         network.late_after = settings.connect_timeout;
         let listeners = rng.usize(1..=2);
-        network.remotes = random_remotes(&mut rng);
+        let (mind, deeds) = match has_desk {
+            true => random_desk(&mut rng, &mut network, settings, listeners),
+            false => random_views(&mut rng, &mut network, settings, listeners),
+        };
         if volume == Volume::Bulk {
             make_room(&mut kernel, &mut network);
         }
-        let endpoints = (0u32..).zip(&network.remotes).map(|(id, remote)| {
-            let address = remote.address.clone();
-            Arc::new(Endpoint::new(
-                EndpointId(id),
-                format!("endpoint {id}"),
-                address,
-                1,
-            ))
-        });
-        let endpoints = endpoints.collect();
-        let deeds = random_deeds(&mut rng, network.now, listeners);
         let (events_sender, events) = update::events();
         let (post, inbox) = update::channel(WorkerIndex(0), events_sender, Bell::silent());
-        let control = Control::new((post, events), endpoints, listeners, settings, deeds);
+        let (sender, records) = AccessSender::new();
+        let control = Control::new(post, mind, deeds);
         for at in control.times() {
             network.schedule(at.saturating_since(network.now), Event::Control);
         }
         let actors = Actors {
-            parties: Vec::new(),
             control: Some(control),
             volume,
             headers: settings.header_timeout.is_some(),
             age_min: settings.max_age.map(|(age, jitter)| age - jitter),
+            ..Actors::default()
         };
         let mut driver = SimDriver::new(kernel, network, actors);
+        driver.live = Live::new(events, records);
         let sockets = (0..listeners)
             .map(|place| (place, driver.listen()))
             .collect();
@@ -107,7 +108,10 @@ impl Run {
             session_limit: Arc::clone(&limit),
             counters: Arc::clone(&counters),
             waiting_max: rng.choice([0, 3, 1000]).unwrap_or(0),
-            access: None,
+            access: Some(Access {
+                sender,
+                interval: None,
+            }),
             process_id: 7,
             seed,
         });
@@ -121,9 +125,13 @@ impl Run {
 
     fn turn(&mut self) -> Turn {
         let sessions = self.counters.open_sessions.value();
+        if let Some(until) = self.worker.driver().actors.doze_until.take() {
+            self.worker.driver().drift(until);
+        }
         let turn = self.worker.turn();
         let turns = self.counters.turns.value();
         let driver = self.worker.driver();
+        driver.check_turn();
         if turns > TURNS_MAX {
             driver.fail("the worker spins");
         }
@@ -146,8 +154,8 @@ impl Run {
                 .check_progress(&driver.network, driver.arena.is_exhausted());
         }
         if sessions > 0
-            && let Some(control) = &driver.actors.control
-            && control.acknowledged > 1
+            && let Some(current) = driver.live.current()
+            && current.view.epoch > Epoch(1)
         {
             driver.network.coverage.meet(Situation::ViewChange);
         }
@@ -201,13 +209,9 @@ impl Run {
             accepted == total,
             &format!("{accepted} connections accepted, {total} closed"),
         );
-        if let Some(control) = &driver.actors.control {
-            let open = control
-                .endpoints
-                .iter()
-                .any(|endpoint| endpoint.open_sessions() > 0);
-            must(!open, "an endpoint counts sessions that are over");
-        }
+        let is_open = |endpoint: &Arc<Endpoint>| endpoint.open_sessions() > 0;
+        let open = driver.live.endpoints().any(is_open);
+        must(!open, "an endpoint counts sessions that are over");
         cover(driver, counters);
         Outcome {
             trace: driver.trace,
@@ -306,11 +310,88 @@ fn random_remotes(rng: &mut fastrand::Rng) -> Vec<Remote> {
         remotes.push(Remote {
             address,
             answer,
+            manner: Manner::Serve,
             accepted: Default::default(),
             room,
         });
     }
     remotes
+}
+
+/// Views as nobody makes them, over a few endpoints.
+fn random_views(
+    rng: &mut fastrand::Rng,
+    network: &mut Network,
+    settings: Settings,
+    listeners: usize,
+) -> (Mind, Vec<(Instant, Deed)>) {
+    network.remotes = random_remotes(rng);
+    let endpoints = (0u32..).zip(&network.remotes).map(|(id, remote)| {
+        let (name, address) = (format!("endpoint {id}"), remote.address.clone());
+        Arc::new(Endpoint::new(EndpointId(id), name, address, 1))
+    });
+    let views = Views {
+        endpoints: endpoints.collect(),
+        listeners,
+        settings,
+        epoch: 0,
+    };
+    let deeds = random_deeds(rng, network.now, listeners);
+    (Mind::Views(views), deeds)
+}
+
+/// A desk over endpoints that fail, recover, come and go.
+fn random_desk(
+    rng: &mut fastrand::Rng,
+    network: &mut Network,
+    settings: Settings,
+    listeners: usize,
+) -> (Mind, Vec<(Instant, Deed)>) {
+    let (plan, remotes) = plans::random(rng, &settings, listeners);
+    network.remotes = remotes;
+    let mut desk = Desk::new(plan);
+    desk.request(network.now, network);
+    network.schedule(PROBE_INTERVAL, Event::Probe);
+    let deeds = random_events(rng, network.now, listeners);
+    (Mind::Desk(Box::new(desk)), deeds)
+}
+
+/// When clients come, endpoints fail and operators change something, and how it ends.
+fn random_events(rng: &mut fastrand::Rng, now: Instant, listeners: usize) -> Vec<(Instant, Deed)> {
+    let spread = rng.choice([300, 4_000, 12_000]).unwrap_or(4_000);
+    let mut deeds = Vec::new();
+    let mut add = |rng: &mut fastrand::Rng, times: u32, deed: fn(&mut fastrand::Rng) -> Deed| {
+        for _ in 0..times {
+            let at = now + Duration::from_micros(rng.u64(..spread * 1_000));
+            deeds.push((at, deed(rng)));
+        }
+    };
+    let (first, second) = (rng.u32(6..=24), rng.u32(2..=14));
+    add(rng, first, |_| Deed::Connect(0));
+    add(rng, second, |_| Deed::Connect(1));
+    let (fates, changes) = (rng.u32(2..16), rng.u32(..14));
+    add(rng, fates, |_| Deed::Fate);
+    add(rng, changes, |_| Deed::Change);
+    let (stalls, dozes) = (rng.u32(..3), rng.u32(..3));
+    add(rng, stalls, |rng| {
+        Deed::Stall(Duration::from_millis(rng.u64(1..2_500)))
+    });
+    add(rng, dozes, |rng| {
+        Deed::Doze(Duration::from_millis(rng.u64(1..1_500)))
+    });
+    for (_, deed) in &mut deeds {
+        if let Deed::Connect(listener) = deed {
+            *listener %= listeners;
+        }
+    }
+    let end = now + Duration::from_millis(rng.u64(spread / 2..2 * spread));
+    let how = match rng.u8(..6) {
+        0 => Deed::Stop,
+        1 => Deed::Drain(Duration::from_millis(rng.u64(..30_000))),
+        _ => Deed::Calm,
+    };
+    deeds.push((end, how));
+    deeds
 }
 
 /// When clients come, views change, and how it ends.

@@ -158,6 +158,7 @@ fn whoever_does_not_read_is_left() {
     while client.stream.write_all(several.as_bytes()).is_ok() {
         assert!(begun.elapsed() < PATIENCE, "it is read for ever");
     }
+    assert!(begun.elapsed() < PATIENCE, "it is neither read nor left");
 }
 
 #[test]
@@ -332,6 +333,28 @@ fn a_control_that_does_not_answer_is_told() {
             }
         }
     }
+}
+
+#[test]
+fn it_does_without_a_ring() {
+    let site = Site::with(Setting {
+        driver: Driver::Epoll,
+        limits: Limits {
+            idle: SHORT,
+            connections: 1,
+            ..Limits::default()
+        },
+        ..Setting::default()
+    });
+    let mut client = site.connect();
+    client.send(with_body("PATCH", "/v1/clusters/web/endpoints/7", r#"{"weight":2}"#).as_bytes());
+    assert_eq!(client.read().json()["endpoint"]["weight"], 2);
+    assert_eq!(client.read_end(), "");
+    let mut silent = site.connect();
+    site.call(&get("/healthz"))
+        .is_error(503, "unavailable", None);
+    silent.send(b"nonsense\r\n\r\n");
+    silent.read().is_error(400, "invalid", None);
 }
 
 #[test]

@@ -2,15 +2,18 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
+use std::io::Write;
+use std::net::SocketAddr;
 
-use super::site::{Site, await_end, next, nobody};
+use super::site::{Site, await_end, next, nobody, read_head};
 use super::*;
 use crate::bounds::PROBES_MAX;
 use crate::sys::descriptors::raise_limit;
 
 #[test]
 fn the_first_report_says_so_and_changes_are_told() {
-    let site = Site::start(drop);
+    // An address of its own, so that nobody takes the port while it is free.
+    let site = Site::on("127.79.0.1:0", drop);
     let addr = site.addr;
     let (ring, rung) = bounded(64);
     let scene = Scene::with_bell(Bell::new(move || ring.try_send(()).unwrap_or_default()));
@@ -80,10 +83,10 @@ fn sets_replace_each_other() {
 }
 
 /// A site that tells when a connection has come and how it has ended.
-fn telling() -> (Site, Receiver<Option<std::io::ErrorKind>>, Receiver<()>) {
+fn telling(addr: &str) -> (Site, Receiver<Option<std::io::ErrorKind>>, Receiver<()>) {
     let (tell_end, ends) = bounded(64);
     let (tell_begin, begun) = bounded(64);
-    let site = Site::start(move |mut stream| {
+    let site = Site::on(addr, move |mut stream| {
         let _ = tell_begin.try_send(());
         let end = await_end(&mut stream);
         let _ = tell_end.try_send(end.err().map(|error| error.kind()));
@@ -94,7 +97,7 @@ fn telling() -> (Site, Receiver<Option<std::io::ErrorKind>>, Receiver<()>) {
 #[test]
 fn probes_of_targets_that_are_gone_end_at_once() {
     let reset = Some(std::io::ErrorKind::ConnectionReset);
-    let (site, ends, begun) = telling();
+    let (site, ends, begun) = telling("127.0.0.1:0");
     let mut plan = plan(send_expect("", "x"));
     plan.timeout = Duration::from_secs(600);
     let one = target(1, site.address(), plan);
@@ -112,9 +115,15 @@ fn probes_of_targets_that_are_gone_end_at_once() {
 
 #[test]
 fn connections_are_reset_and_leave_nothing_behind() {
-    let (site, ends, _) = telling();
-    let closing = Site::start(drop);
-    let answering = Site::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    // An address that no other test's connections, long closed, can have left traces of.
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let addr = format!("127.78.{high}.{low}:0");
+    let (site, ends, _) = telling(&addr);
+    let closing = Site::on(&addr, drop);
+    let answering = Site::on(&addr, |mut stream| {
+        read_head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    });
     let scene = Scene::watching(vec![
         target(1, site.address(), plan(Check::Tcp)),
         target(2, closing.address(), plan(Check::Tcp)),
@@ -125,13 +134,20 @@ fn connections_are_reset_and_leave_nothing_behind() {
         scene.next();
     }
     scene.prober.stop();
-    let ports = [&site, &closing, &answering].map(|site| format!(":{:04X}", site.addr.port()));
+    let ends = [&site, &closing, &answering].map(|site| match site.addr {
+        SocketAddr::V4(addr) => {
+            let ip = u32::from_ne_bytes(addr.ip().octets());
+            format!("{ip:08X}:{:04X}", addr.port())
+        }
+        SocketAddr::V6(_) => unreachable!("they are of IPv4"),
+    });
     let table = std::fs::read_to_string("/proc/net/tcp").expect("a table of the kernel");
+    assert!(ends.iter().all(|end| table.contains(end)), "they listen");
     for line in table.lines().skip(1) {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let is_ours = columns[1..3]
             .iter()
-            .any(|end| ports.iter().any(|port| end.ends_with(port)));
+            .any(|end| ends.iter().any(|ours| ours == end));
         assert!(!(is_ours && columns[3] == "06"), "TIME_WAIT: {line}");
     }
 }

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, never};
+use socket2::{Domain, Socket, Type};
 
 use crate::balance::endpoint::Address;
 
@@ -106,8 +107,12 @@ pub(super) fn next<T>(told: &Receiver<T>) -> T {
         .expect("the site has seen a probe")
 }
 
-/// An address that nobody listens on.
+/// An address that nobody listens on, and nobody will: it stays bound.
 pub(super) fn nobody() -> Address {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    Address::Tcp(listener.local_addr().expect("it is bound"))
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("a free port");
+    let addr = socket.local_addr().expect("it is bound").as_socket();
+    std::mem::forget(socket);
+    Address::Tcp(addr.expect("of TCP"))
 }
