@@ -129,6 +129,7 @@ impl Leaving {
             callers.collect()
         };
         let (there, elsewhere) = (callers("leaves"), callers("stays"));
+        admin.await_open_sessions(2 * Self::SESSIONS);
         Self {
             actors,
             balancer,
@@ -432,10 +433,7 @@ fn bad_calls_change_nothing() {
     let balancer = Balancer::start(&live_plan(&actors.each_ref()));
     let admin = Admin::of(&balancer);
     let mut caller = Caller::of(balancer.addr(), "a");
-    // What this made on its way is over before the first look.
-    admin.poll("only its session is open", || {
-        admin.cluster()["open_sessions"] == 1
-    });
+    admin.await_open_sessions(1);
     let before = (admin.endpoints(), admin.cluster());
     for (method, path, body, status) in WRONG {
         let answer = admin.call(method, &format!("/v1/clusters/default{path}"), body);

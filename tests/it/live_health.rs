@@ -200,6 +200,7 @@ impl Hanging {
         admin.await_all_up();
         let there = Caller::of(balancer.addr(), &process.answer());
         let elsewhere = Caller::of(balancer.addr(), "good");
+        admin.await_open_sessions(2);
         let stopped = Instant::now();
         process.signal("STOP");
         admin.await_field("hanging", "health", "down");

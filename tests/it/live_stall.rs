@@ -23,6 +23,11 @@ struct Site {
 
 impl Site {
     fn start() -> Self {
+        Self::probed(r#""interval": "400ms", "timeout": "400ms", "fast_interval": "50ms""#)
+    }
+
+    /// One that is probed at these times.
+    fn probed(times: &str) -> Self {
         let actors = ["a", "b", "c"].map(Actor::start);
         let endpoints = actors.each_ref().map(|actor| {
             let (name, addr) = (actor.name, actor.addr);
@@ -36,8 +41,7 @@ impl Site {
                 "workers": {{"count": 2}},
                 "listeners": [{{"bind": "127.0.0.1:0", "cluster": "default"}}],
                 "clusters": [{{"name": "default", "endpoints": [{endpoints}],
-                    "health": {{"type": "http", "interval": "400ms", "timeout": "400ms",
-                        "fast_interval": "50ms"}}}}],
+                    "health": {{"type": "http", {times}}}}}],
                 "admin": {{"bind": "unix:{socket_text}"}}
             }}"#
         );
@@ -195,24 +199,26 @@ fn a_worker_held_up_is_named_and_the_other_one_serves() {
 
 #[test]
 fn what_a_prober_held_up_finds_too_late_counts_against_nobody() {
-    let site = Site::start();
-    // A probe of each kind is under way when it is held up: answered in time, and too late.
-    site.actors[0].play(Manner::Mute);
-    let probes = site.actors[0].probes();
+    let site = Site::probed(r#""interval": "1500ms", "timeout": "1500ms", "fall": 1"#);
+    // A probe is under way when the prober is held up, and its time is long over when it is not
+    // any more. One failure would be enough.
+    site.actors[0].play(Manner::Shy);
+    let mut probes = site.actors[0].probes();
     wait_until("a probe is under way", || site.actors[0].probes() > probes);
-    let load = Load::start(site.program.addr, 2);
     let stall = site.stall("prober");
-    site.actors[0].play(Manner::Serve);
+    probes = site.actors[0].probes();
+    let load = Load::start(site.program.addr, 2);
     serve_for(Duration::from_secs(3), &load);
     site.check_all_is_well();
-    let probes = site.actors.each_ref().map(Actor::probes);
     drop(stall);
-    wait_until("each is probed again", || {
-        let now = site.actors.each_ref().map(Actor::probes);
-        now.iter()
-            .zip(probes)
-            .all(|(now, before)| *now >= before + 3)
+    // The next one begins once that one has been judged.
+    wait_until("it is probed again", || site.actors[0].probes() > probes);
+    site.actors[0].play(Manner::Serve);
+    wait_until("that probe has ended", || {
+        site.actors[0].probes() >= probes + 2
     });
+    let probe = site.admin.endpoint("a")["last_probe"]["success"].clone();
+    assert_eq!(probe, true);
     site.check_all_is_well();
     assert!(load.end().failures.is_empty());
     let log = site.end();

@@ -27,6 +27,8 @@ pub(crate) enum Manner {
     Serve,
     /// Serves sessions, and answers probes by 503.
     Sick,
+    /// Serves sessions, and leaves probes without an answer until it has another manner.
+    Shy,
     /// Resets the connection.
     Reset,
     /// Ends it in order, without a byte.
@@ -177,8 +179,8 @@ impl Part {
                 let mut sessions = self.sessions.lock().expect("no panic");
                 sessions.push(Instant::now());
             }
-            match self.await_manner() {
-                Manner::Serve | Manner::Sick => {
+            match self.await_manner(&[Manner::Mute]) {
+                Manner::Serve | Manner::Sick | Manner::Shy => {
                     writeln!(reader.get_mut(), "{}", self.name)?;
                 }
                 Manner::Reset => {
@@ -198,7 +200,7 @@ impl Part {
             line.clear();
         }
         self.probes.fetch_add(1, Ordering::SeqCst);
-        let status = match self.await_manner() {
+        let status = match self.await_manner(&[Manner::Mute, Manner::Shy]) {
             Manner::Serve => "200 OK",
             _ => "503 Service Unavailable",
         };
@@ -208,12 +210,12 @@ impl Part {
         )
     }
 
-    /// The present manner, once it is one that does anything.
-    fn await_manner(&self) -> Manner {
+    /// The present manner, once it is none of those that wait.
+    fn await_manner(&self, waiting: &[Manner]) -> Manner {
         let manner = self.manner.lock().expect("no panic");
         let waited = self
             .changed
-            .wait_timeout_while(manner, PATIENCE, |manner| matches!(manner, Manner::Mute));
+            .wait_timeout_while(manner, PATIENCE, |manner| waiting.contains(manner));
         *waited.expect("no panic").0
     }
 }

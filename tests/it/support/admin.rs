@@ -169,6 +169,13 @@ impl Admin {
         self.await_workers();
     }
 
+    /// Waits until no more sessions than these are open: others are still about to end.
+    pub(crate) fn await_open_sessions(&self, sessions: usize) {
+        self.poll("only so many sessions are open", || {
+            self.cluster()["open_sessions"] == sessions
+        });
+    }
+
     /// Waits until something is so, and leaves the interface some time between two looks.
     pub(crate) fn poll(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         wait_until(what, || {
