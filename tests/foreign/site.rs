@@ -106,8 +106,13 @@ pub(crate) struct Balanced {
 
 /// Starts the real program in front of these ports.
 pub(crate) fn balanced(ports: &[u16]) -> Balanced {
+    balanced_by("auto", ports)
+}
+
+/// The same with so many workers.
+pub(crate) fn balanced_by(workers: &str, ports: &[u16]) -> Balanced {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringlane"));
-    command.args(["run", "--listen", "127.0.0.1:0"]);
+    command.args(["run", "--listen", "127.0.0.1:0", "--workers", workers]);
     for port in ports {
         command.args(["--to", &format!("127.0.0.1:{port}")]);
     }
