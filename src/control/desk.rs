@@ -10,13 +10,16 @@ mod scrape;
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
 use futures_channel::mpsc;
-use futures_util::StreamExt;
+use futures_util::future::{Either, LocalBoxFuture, select};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use monoio::io::AsyncReadRent;
 
 use crate::bounds::{PUBLISH_INTERVAL, REQUESTS_MAX, STALL_TIME, TICK_OF_CONTROL};
@@ -62,6 +65,8 @@ pub(super) struct Desk {
     resolutions: mpsc::Receiver<Resolution>,
     /// The names that are looked up, by the number of the look-up.
     names: Vec<NameKey>,
+    /// What goes on beside it: hearing the bell, looking names up, the admin interface.
+    background: FuturesUnordered<LocalBoxFuture<'static, ()>>,
     /// Clients who wait for workers to take a change.
     waiters: Vec<Waiter>,
     stage: Stage,
@@ -94,7 +99,8 @@ impl Desk {
         let (request_sender, requests) = mpsc::channel(REQUESTS_MAX);
         let (resolution_sender, resolutions) = mpsc::channel(1);
         let roster = Roster::new(&setup.plan, setup.counters.len());
-        let names = look_up(&roster, &setup.plan, &resolution_sender);
+        let background = FuturesUnordered::new();
+        let names = look_up(&roster, &setup.plan, &resolution_sender, &background);
         let mut admin_listener = None;
         if let Some(AdminSetup {
             listener,
@@ -104,7 +110,8 @@ impl Desk {
         {
             admin_listener = Some(listener.try_clone()?);
             let admin = Rc::new(Admin::new(plan, token));
-            monoio::spawn(admin::serve(listener, admin, request_sender.clone()));
+            let serving = admin::serve(listener, admin, request_sender.clone());
+            background.push(serving.boxed_local());
         }
         let is_probed = setup.plan.clusters.iter().any(|plan| plan.health.is_some());
         let prober = is_probed
@@ -120,7 +127,8 @@ impl Desk {
             surroundings: setup.surroundings,
             start_time: since_1970(),
             bell: setup.bell,
-            rung: hear(setup.rung)?,
+            rung: hear(setup.rung, &background)?,
+            background,
             orders,
             news,
             requests,
@@ -136,8 +144,18 @@ impl Desk {
         })
     }
 
-    /// Works until every worker has ended.
+    /// Works until every worker has ended. All that it has begun ends with it: whatever a runtime
+    /// is left with keeps its ring.
     pub(super) async fn run(mut self) {
+        let background = std::mem::take(&mut self.background);
+        let work = pin!(self.work());
+        let background = pin!(background.collect::<()>());
+        if let Either::Right(((), work)) = select(work, background).await {
+            work.await;
+        }
+    }
+
+    async fn work(mut self) {
         loop {
             self.turn();
             if self.publisher.all_stopped() {
@@ -352,12 +370,17 @@ impl Desk {
 }
 
 /// Starts to look names up.
-fn look_up(roster: &Roster, plan: &Plan, sender: &mpsc::Sender<Resolution>) -> Vec<NameKey> {
+fn look_up(
+    roster: &Roster,
+    plan: &Plan,
+    sender: &mpsc::Sender<Resolution>,
+    background: &FuturesUnordered<LocalBoxFuture<'static, ()>>,
+) -> Vec<NameKey> {
     let resolver = Rc::new(Resolver::new(&plan.dns));
     let mut keys = Vec::new();
     for (number, (key, place)) in roster.names().into_iter().enumerate() {
         let watching = discovery::watch(Rc::clone(&resolver), number, place, sender.clone());
-        monoio::spawn(watching);
+        background.push(watching.boxed_local());
         keys.push(key);
     }
     keys
@@ -368,11 +391,14 @@ fn since_1970() -> u64 {
     since.map_or(0, |time| time.as_secs())
 }
 
-/// Hears the bell: a task of its own, because a wait for a descriptor must not be given up.
-fn hear(rung: UnixStream) -> io::Result<mpsc::Receiver<()>> {
+/// Hears the bell: beside the desk's own waits, because one for a descriptor must not be given up.
+fn hear(
+    rung: UnixStream,
+    background: &FuturesUnordered<LocalBoxFuture<'static, ()>>,
+) -> io::Result<mpsc::Receiver<()>> {
     let mut rung = monoio::net::UnixStream::from_std(rung)?;
     let (mut sender, receiver) = mpsc::channel(1);
-    monoio::spawn(async move {
+    let hearing = async move {
         let mut buffer = vec![0; 64];
         loop {
             let (outcome, back) = rung.read(buffer).await;
@@ -388,7 +414,8 @@ fn hear(rung: UnixStream) -> io::Result<mpsc::Receiver<()>> {
                 return;
             }
         }
-    });
+    };
+    background.push(hearing.boxed_local());
     Ok(receiver)
 }
 

@@ -37,6 +37,7 @@ use crate::ring::record::{Next, Record};
 use crate::ring::token;
 use crate::session::Transport;
 use crate::sys;
+use crate::sys::options::Family;
 use crate::time::Instant;
 
 /// A socket of the kernel.
@@ -94,8 +95,11 @@ pub struct Uring {
     byte_budget: bool,
     now: Instant,
     wake: OwnedFd,
-    /// A descriptor to be given up for a socket.
-    reserve: Option<OwnedFd>,
+    /// A socket to be used when no other can be made. It is one already, because whatever descriptor
+    /// is given up for it another worker may take first.
+    reserve: Option<(Family, OwnedFd)>,
+    /// The kind of the last endpoint's address.
+    family: Family,
     /// Nothing is started any more.
     joining: bool,
 }
@@ -126,6 +130,7 @@ impl Uring {
             now: sys::clock::now(),
             wake,
             reserve: None,
+            family: Family::IPV4,
             joining: false,
         };
         uring.arena.post();
@@ -467,12 +472,18 @@ impl Driver for Uring {
         options: &ConnectOptions,
         source: Option<IpAddr>,
     ) -> Result<Socket, Errno> {
+        self.family = sys::options::family(address);
         let mut opened = sys::options::open(address, options, source);
         if let Err(error) = &opened
             && Errno::from_io(error) == Errno(libc::EMFILE)
-            && self.reserve.take().is_some()
+            && let Some((family, blank)) = self.reserve.take()
         {
-            opened = sys::options::open(address, options, source);
+            opened = if family == self.family {
+                sys::options::prepare(blank, address, options, source)
+            } else {
+                drop(blank);
+                sys::options::open(address, options, source)
+            };
         }
         let fd = opened.map_err(|error| Errno::from_io(&error))?;
         Ok(Socket {
@@ -482,8 +493,11 @@ impl Driver for Uring {
     }
 
     fn has_reserve(&mut self) -> bool {
-        if self.reserve.is_none() {
-            self.reserve = self.wake.try_clone().ok();
+        let family = self.family;
+        if self.reserve.as_ref().is_none_or(|(of, _)| *of != family) {
+            self.reserve = None;
+            let blank = sys::options::blank(family).ok();
+            self.reserve = blank.map(|blank| (family, blank));
         }
         self.reserve.is_some()
     }

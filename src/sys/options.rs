@@ -100,10 +100,40 @@ pub fn open(
     options: &ConnectOptions,
     source: Option<IpAddr>,
 ) -> io::Result<OwnedFd> {
+    prepare(blank(family(address))?, address, options, source)
+}
+
+/// Which sockets can connect to `address`.
+pub fn family(address: &Address) -> Family {
+    match address {
+        Address::Tcp(addr) => Domain::for_address(*addr),
+        Address::Unix(_) => Domain::UNIX,
+    }
+}
+
+/// A kind of addresses.
+pub type Family = Domain;
+
+/// Makes a socket without any options.
+///
+/// Errors: EMFILE, ENFILE, ENOBUFS, ENOMEM.
+pub fn blank(family: Family) -> io::Result<OwnedFd> {
+    Ok(Socket::new(family, Type::STREAM.nonblocking(), None)?.into())
+}
+
+/// Makes a blank socket of the right family what [`open`] would have made.
+///
+/// Errors: those of [`open`], but for want of descriptors.
+pub fn prepare(
+    blank: OwnedFd,
+    address: &Address,
+    options: &ConnectOptions,
+    source: Option<IpAddr>,
+) -> io::Result<OwnedFd> {
     let Address::Tcp(addr) = address else {
-        return Ok(Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?.into());
+        return Ok(blank);
     };
-    let socket = Socket::new(Domain::for_address(*addr), Type::STREAM.nonblocking(), None)?;
+    let socket = Socket::from(blank);
     socket.set_tcp_nodelay(true)?;
     set_packets(&socket, &options.socket, *addr).map_err(|refused| refused.source)?;
     if options.fast_open {

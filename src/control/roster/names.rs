@@ -175,7 +175,7 @@ impl Roster {
                 .find(|found| entry.endpoint.address == Address::Tcp(found.addr));
             match found {
                 Some(found) => {
-                    let planned = share(&plan, found);
+                    let planned = share(&plan, found, heaviest(answer));
                     // What an operator has set stays.
                     if entry.planned != planned {
                         entry.planned = planned;
@@ -196,7 +196,7 @@ impl Roster {
             self.take_out(endpoint, None, "its name no longer stands for it", now);
         }
         for found in located {
-            self.add_located(key, &plan, found, located.len(), now);
+            self.add_located(key, &plan, found, answer, now);
         }
     }
 
@@ -205,7 +205,7 @@ impl Roster {
         key: NameKey,
         plan: &EndpointPlan,
         found: &Located,
-        addresses: usize,
+        answer: &Found,
         now: Instant,
     ) {
         let origin = Origin::Name(key.name);
@@ -220,13 +220,14 @@ impl Roster {
             return;
         }
         let title = title(plan);
-        let is_alone = addresses == 1 && !entries.iter().any(|entry| entry.endpoint.name == title);
+        let is_alone =
+            answer.targets.len() == 1 && !entries.iter().any(|entry| entry.endpoint.name == title);
         let name = match is_alone {
             true => title,
             false => format!("{title} ({address})"),
         };
         let mut entry = self.entry(name.clone(), address, plan, origin);
-        entry.planned = share(plan, found);
+        entry.planned = share(plan, found, heaviest(answer));
         (entry.weight, entry.priority) = entry.planned;
         let of_name = &mut self.clusters[key.cluster].names[key.name];
         if let Some(admin) = of_name.recall(&entry.endpoint.address) {
@@ -239,13 +240,23 @@ impl Roster {
     }
 }
 
-/// The share and the priority of an address of a name.
-fn share(plan: &EndpointPlan, found: &Located) -> (u32, u16) {
-    let weight = plan
-        .weight
-        .saturating_mul(found.weight.max(1))
-        .min(WEIGHT_MAX);
+/// The share and the priority of an address of a name. Shares keep their proportion if the
+/// heaviest of the answer's addresses would have too much.
+fn share(plan: &EndpointPlan, found: &Located, heaviest: u32) -> (u32, u16) {
+    let (of_plan, of_addr) = (u64::from(plan.weight), u64::from(found.weight.max(1)));
+    let (heaviest, most) = (u64::from(heaviest.max(1)), u64::from(WEIGHT_MAX));
+    let weight = match of_plan * heaviest > most {
+        true => (of_addr * most).div_ceil(heaviest),
+        false => of_plan * of_addr,
+    };
+    let weight = u32::try_from(weight.min(most)).unwrap_or(WEIGHT_MAX);
     (weight, plan.priority.saturating_add(found.priority))
+}
+
+/// The greatest weight of an answer's addresses.
+fn heaviest(answer: &Found) -> u32 {
+    let weights = answer.targets.iter().map(|found| found.weight);
+    weights.max().unwrap_or(1)
 }
 
 /// What an endpoint is called.

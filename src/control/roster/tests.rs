@@ -524,3 +524,28 @@ fn an_address_that_comes_back_is_as_its_operator_left_it() {
     let status = scene.roster.endpoint_status(CLUSTER, &first, at(3));
     assert_eq!(status.map(|status| status.state), Ok(AdminState::Disabled));
 }
+
+#[test]
+fn shares_of_a_service_keep_their_proportion() {
+    let located = |last: u8, weight: u32| Located {
+        addr: ([10, 0, 0, last], 1).into(),
+        weight,
+        priority: 0,
+    };
+    let check = |weight: &str, answer: [u32; 2], expected: [u32; 2]| {
+        let mut scene = Scene::new(&[&format!("srv:_x._tcp.example,weight={weight}")], |_| ());
+        let (name, _) = scene.roster.names().remove(0);
+        let answer = found(&[located(1, answer[0]), located(2, answer[1])]);
+        scene.roster.handle_lookup(name, &answer, at(1));
+        let all = scene
+            .roster
+            .endpoints_status(CLUSTER, at(1))
+            .expect("a cluster");
+        let weights: Vec<u32> = all.iter().map(|status| status.weight).collect();
+        assert_eq!(weights, expected);
+    };
+    check("3", [100, 10], [300, 30]);
+    check("500", [100, 10], [10_000, 1_000]);
+    check("0", [100, 10], [0, 0]);
+    check("1", [0, 0], [1, 1]);
+}
