@@ -246,6 +246,21 @@ fn who_never_speaks_is_no_failure() {
 }
 
 #[test]
+fn who_comes_and_goes_without_a_word_is_no_success() {
+    let mut pair = Pair::start(Actor::with("bad", Manner::Close));
+    while pair.hurt.len() < THRESHOLD as usize {
+        pair.ask();
+        // As a balancer in front does to see whether somebody is there: one for each endpoint.
+        for _ in 0..2 {
+            let caller = Caller::connect(pair.balancer.addr()).expect("it is accepted");
+            caller.finish().expect("it ends in order");
+        }
+    }
+    pair.admin.await_workers();
+    assert_ne!(pair.admin.endpoint("bad")["breaker"], "closed");
+}
+
+#[test]
 fn silence_to_whoever_has_spoken_is_a_failure() {
     let mut pair = Pair::start_with(Actor::with("bad", Manner::Mute), |plan| {
         plan.clusters[0].timeouts.idle = Some(Duration::from_millis(300));

@@ -178,6 +178,8 @@ fn a_worker_held_up_is_named_and_the_other_one_serves() {
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(answer.json()["pending_workers"], serde_json::json!([0]));
     let line = site.program.await_line("has stalled");
+    let ready = site.admin.get("/readyz");
+    assert_eq!(ready.status, 503, "the kernel still gives it clients");
     assert!(line.contains("worker=0"), "{line}");
     let time = line.split("not turned for ").nth(1);
     let time = time.and_then(|rest| rest.split('.').next()?.parse().ok());

@@ -137,6 +137,7 @@ impl Scene {
         let (relay, buffers, now) = (&mut self.relay, &mut self.buffers, self.now);
         match event {
             "connected" => relay.handle_connected(now, None, buffers),
+            "withdrawn" => relay.handle_connect_withdrawn(),
             "refused" => relay.handle_connect_failed(now, CloseReason::ConnectRefused),
             "short of descriptors" => relay.handle_connect_failed(now, CloseReason::LocalShortage),
             "no endpoint" => relay.handle_no_endpoint(CloseReason::NoEndpoint),
@@ -389,9 +390,10 @@ const STATES: [(&str, &[&str]); 29] = [
     ),
 ];
 
-const EVENTS: [&str; 38] = [
+const EVENTS: [&str; 39] = [
     "connected",
     "refused",
+    "withdrawn",
     "short of descriptors",
     "no endpoint",
     "client's half a header",
