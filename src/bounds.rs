@@ -210,7 +210,13 @@ pub const TICK_OF_CONTROL: Duration = Duration::from_secs(1);
 /// Views are published at most so often.
 pub const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long whoever has changed something waits for the workers to take it.
+/// How long names may take to be looked up before workers begin without them.
+pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long the first round of probes is waited for before it counts as ready.
+pub const FIRST_ROUND_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long whoever has changed something, a start too, waits for the workers to take it.
 pub const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(2);
 
 /// Submission queue entries of control's ring.
@@ -371,6 +377,9 @@ pub const NAME_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// How often it is looked, at most, whether they have changed.
 pub const NAME_FILES_LOOK: Duration = Duration::from_secs(1);
+/// The most clients of an admin interface on a Unix socket that wait to be accepted.
+pub const ADMIN_BACKLOG: i32 = 128;
+
 /// The most connections to the admin interface at a time.
 pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 

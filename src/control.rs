@@ -29,7 +29,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -224,13 +223,11 @@ pub type Runtime = monoio::FusionRuntime<
     monoio::time::TimeDriver<monoio::LegacyDriver>,
 >;
 
-/// How long names may take to be looked up before workers begin without them.
-pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(3);
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Read;
+    use std::time::Duration;
 
     #[test]
     fn nothing_is_left_in_front_of_control() {

@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crossbeam_channel::{Receiver, Sender};
 use futures_channel::mpsc;
@@ -22,7 +22,9 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use monoio::io::AsyncReadRent;
 
-use crate::bounds::{PUBLISH_INTERVAL, REQUESTS_MAX, STALL_TIME, TICK_OF_CONTROL};
+use crate::bounds::{
+    ACKNOWLEDGE_WAIT, LOOKUP_PATIENCE, PUBLISH_INTERVAL, REQUESTS_MAX, STALL_TIME, TICK_OF_CONTROL,
+};
 use crate::control::admin::{self, Admin, AdminListener};
 use crate::control::discovery::{self, Resolution, Resolver};
 use crate::control::prober::{ProbeReport, Prober};
@@ -30,7 +32,7 @@ use crate::control::publisher::{Publisher, Report, Stall};
 use crate::control::request::Request;
 use crate::control::roster::{NameKey, Note, Roster, Severity};
 use crate::control::watch::{Found, Progress};
-use crate::control::{AdminSetup, LOOKUP_PATIENCE, News, Order, Setup, Surroundings};
+use crate::control::{AdminSetup, News, Order, Setup, Surroundings};
 use crate::limits::Limit;
 use crate::metrics::WorkerCounters;
 use crate::plan::Plan;
@@ -340,7 +342,7 @@ impl Desk {
             }
             Stage::Introducing => {
                 let pending = self.publisher.pending(self.publisher.published());
-                if !pending.is_empty() && waited < ACKNOWLEDGE_PATIENCE {
+                if !pending.is_empty() && waited < ACKNOWLEDGE_WAIT {
                     return;
                 }
                 for worker in pending {
@@ -448,6 +450,3 @@ fn tell(note: &Note) {
         Severity::Outage => line!(error),
     }
 }
-
-/// How long a start waits for the workers to take the first view.
-const ACKNOWLEDGE_PATIENCE: Duration = Duration::from_secs(2);

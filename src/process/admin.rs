@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Once;
 
+use crate::bounds::ADMIN_BACKLOG;
 use crate::control::AdminSetup;
 use crate::control::admin::AdminListener;
 use crate::plan::admin::AdminPlan;
@@ -37,7 +38,7 @@ pub(super) fn open(
             (Bind::Tcp(bound), AdminListener::Tcp(listener))
         }
         Bind::Unix(path) => {
-            let listener = listen_unix(path, Some(UNIX_MODE), BACKLOG).map_err(refused)?;
+            let listener = listen_unix(path, Some(UNIX_MODE), ADMIN_BACKLOG).map_err(refused)?;
             files.push(file(path));
             (plan.bind.clone(), AdminListener::Unix(listener.into()))
         }
@@ -59,6 +60,3 @@ fn file(path: &Path) -> SocketFile {
 
 /// Whoever can open the socket steers the balancer, so not everybody can.
 const UNIX_MODE: u32 = 0o660;
-
-/// Clients of the interface that wait to be accepted.
-const BACKLOG: i32 = 128;

@@ -3,7 +3,7 @@
 
 use futures_channel::oneshot;
 
-use crate::bounds::ACKNOWLEDGE_WAIT;
+use crate::bounds::{ACKNOWLEDGE_WAIT, FIRST_ROUND_PATIENCE};
 use crate::control::desk::{Desk, Stage};
 use crate::control::request::{Answer, EndpointStatus, Refusal, Request, Wanted};
 use crate::id::Epoch;
@@ -133,6 +133,3 @@ impl Desk {
         self.roster.is_probed() || clock::now() - self.started >= FIRST_ROUND_PATIENCE
     }
 }
-
-/// How long the first round of probes is waited for.
-const FIRST_ROUND_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);

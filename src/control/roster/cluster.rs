@@ -134,9 +134,10 @@ impl Cluster {
         let Some(plan) = self.plan.breaker else {
             return;
         };
-        let can_spare = self.can_spare(position);
+        let failures = self.entries[position].endpoint.failures();
+        // Whether the cluster can spare it takes a look at all others: only for those that fail.
+        let is_to_go = failures >= plan.failure_threshold && self.can_spare(position);
         let entry = &mut self.entries[position];
-        let failures = entry.endpoint.failures();
         let (event, why) = match entry.endpoint.trial() {
             TrialState::Succeeded => {
                 entry.endpoint.clear_trial();
@@ -146,9 +147,7 @@ impl Cluster {
                 entry.endpoint.clear_trial();
                 (BreakerEvent::Failure, "the trial failed".to_string())
             }
-            TrialState::None | TrialState::Open
-                if failures >= plan.failure_threshold && can_spare =>
-            {
+            TrialState::None | TrialState::Open if is_to_go => {
                 let why = format!("sessions in a row that failed on it: {failures}");
                 (BreakerEvent::TooManyFailures, why)
             }

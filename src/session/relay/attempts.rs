@@ -6,8 +6,8 @@ use crate::session::relay::{Attempt, Phase, Relay};
 use crate::time::Instant;
 
 impl Relay {
-    /// The last [`Action::Connect`](crate::session::Action::Connect) came to nothing: another endpoint is tried, or the session
-    /// ends for this reason.
+    /// The last [`Action::Connect`](crate::session::Action::Connect) came to nothing: another
+    /// endpoint is tried, or the session ends for this reason.
     pub fn handle_connect_failed(&mut self, now: Instant, reason: CloseReason) {
         if !matches!(self.phase, Phase::Connecting(_)) {
             return;
