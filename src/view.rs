@@ -26,7 +26,7 @@ pub struct View {
     pub listeners: Vec<Arc<ListenerView>>,
     /// The clusters that listeners refer to by position.
     pub clusters: Vec<Arc<ClusterView>>,
-    /// The endpoints whose sessions have to end.
+    /// The endpoints whose sessions have to end, sorted by endpoint.
     pub evictions: Vec<Eviction>,
 }
 

@@ -137,10 +137,12 @@ impl Roster {
         self.is_unpublished = false;
         let evictions = self.clusters.iter().flat_map(Cluster::evictions);
         let leaving = self.leaving.iter().filter_map(|left| left.eviction);
+        let mut evictions: Vec<Eviction> = evictions.chain(leaving).collect();
+        evictions.sort_by_key(|order| order.endpoint);
         View {
             epoch,
             listeners: self.listeners.clone(),
-            evictions: evictions.chain(leaving).collect(),
+            evictions,
             clusters: self.clusters.iter_mut().map(Cluster::view).collect(),
         }
     }

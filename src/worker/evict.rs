@@ -17,6 +17,7 @@ use crate::worker::Worker;
 pub(super) struct Evictions {
     /// Not carried out yet.
     waiting: Vec<Eviction>,
+    /// Sorted by endpoint.
     done: Vec<Eviction>,
     sweep: Option<Sweep>,
 }
@@ -35,9 +36,9 @@ struct Sweep {
 impl Evictions {
     /// Replaces the orders by those of a new view.
     pub(super) fn set(&mut self, orders: &[Eviction]) {
-        self.done.retain(|done| orders.contains(done));
+        self.done.retain(|done| has(orders, done));
         let under_way = self.sweep.as_ref().map_or(&[][..], |sweep| &sweep.due);
-        let is_new = |order: &&Eviction| !self.done.contains(order) && !under_way.contains(order);
+        let is_new = |order: &&Eviction| !has(&self.done, order) && !has(under_way, order);
         self.waiting = orders.iter().filter(is_new).copied().collect();
     }
 
@@ -59,6 +60,16 @@ impl Evictions {
         due.sort_by_key(|order| order.endpoint);
         self.sweep = Some(Sweep { due, next: 0, end });
     }
+}
+
+/// Whether an order is among those that are sorted by endpoint. There may be thousands in a view,
+/// so none is looked for by going through all.
+fn has(sorted: &[Eviction], order: &Eviction) -> bool {
+    let first = sorted.partition_point(|one| one.endpoint < order.endpoint);
+    sorted[first..]
+        .iter()
+        .take_while(|one| one.endpoint == order.endpoint)
+        .any(|one| one == order)
 }
 
 impl<D: Driver> Worker<D> {
@@ -100,6 +111,7 @@ impl<D: Driver> Worker<D> {
         sweep.next = stop;
         if sweep.next == sweep.end {
             self.evictions.done.append(&mut sweep.due);
+            self.evictions.done.sort_by_key(|order| order.endpoint);
         } else {
             self.evictions.sweep = Some(sweep);
         }
